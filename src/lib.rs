@@ -1,0 +1,1 @@
+//! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures and reports.
