@@ -1,0 +1,120 @@
+//! What the safety checker says of a call, as it is written down.
+//!
+//! These are records: anybody may build one. The proof that a call was judged is
+//! `safety::Verdict`, which only the checker can make.
+
+use serde::{Deserialize, Serialize};
+
+/// How dangerous a call is under the rules. The order is strictness: the greatest wins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    Safe,
+    Confirm,
+    Forbidden,
+}
+
+impl Tier {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Confirm => "confirm",
+            Self::Forbidden => "forbidden",
+        }
+    }
+}
+
+/// What follows from the tier: run it, wait for a person, or never run it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decision {
+    Allow,
+    Ask,
+    Refuse,
+}
+
+impl From<Tier> for Decision {
+    fn from(tier: Tier) -> Self {
+        match tier {
+            Tier::Safe => Self::Allow,
+            Tier::Confirm => Self::Ask,
+            Tier::Forbidden => Self::Refuse,
+        }
+    }
+}
+
+/// How much Watchkeeper may do for an alert. The order is freedom: the least wins.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Autonomy {
+    /// Look and record what would have been done.
+    Observe,
+    /// Read and page a human at once; no write is even proposed for approval.
+    Page,
+    /// Every write needs a human.
+    Advise,
+    /// SAFE writes run by themselves.
+    Act,
+}
+
+/// One reason for a verdict: a rule of the file, a level, a limit, a built-in refusal.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Matched {
+    /// Where the reason comes from, e.g. `rule: restart one service`, `floor: own unit`.
+    pub source: String,
+    pub tier: Tier,
+    /// Why, for a person.
+    pub note: String,
+}
+
+/// At most `max` intents under `key` within `within_ms` before now.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Limit {
+    pub key: String,
+    pub max: i64,
+    pub within_ms: i64,
+}
+
+/// A verdict as the timeline keeps it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VerdictRecord {
+    pub tier: Tier,
+    pub decision: Decision,
+    pub autonomy: Autonomy,
+    pub matched: Vec<Matched>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<Limit>,
+    /// Approvers needed and the roles that count, when the decision is to ask.
+    #[serde(default)]
+    pub approvals: Approvals,
+    pub rules_version: String,
+    pub call_hash: String,
+}
+
+impl VerdictRecord {
+    /// The strictest reasons on one line.
+    pub fn reason(&self) -> String {
+        let strictest: Vec<String> = self
+            .matched
+            .iter()
+            .filter(|m| m.tier == self.tier)
+            .map(|m| format!("{}: {}", m.source, m.note))
+            .collect();
+        strictest.join("; ")
+    }
+}
+
+/// Who has to agree.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Approvals {
+    pub quorum: u32,
+    /// Any of these roles; empty means any approver.
+    pub roles: Vec<String>,
+}
+
+impl Default for Approvals {
+    fn default() -> Self {
+        Self { quorum: 1, roles: Vec::new() }
+    }
+}

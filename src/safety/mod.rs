@@ -1,0 +1,4 @@
+//! Decides whether a proposed tool call may run.
+
+pub mod permit;
+pub mod verdict;

@@ -1,0 +1,152 @@
+//! What Watchkeeper can do: one file per tool.
+//!
+//! In: a permit, which holds the one call that may run. Out: an output, or a message, a proposal or
+//! a read-back that the incident commits. Never: a call without a permit, a store, a default
+//! target. To add a tool, write its file and its line in `all`.
+
+use crate::model::action::Risk;
+use crate::model::call::Call;
+use crate::model::message::Urgency;
+use crate::model::tool::ToolSpec;
+use crate::safety::permit::{CapturePermit, Permit};
+use futures::future::BoxFuture;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One thing that can be done.
+pub trait Tool: Send + Sync {
+    /// Name, arguments, effect.
+    fn spec(&self) -> &ToolSpec;
+
+    /// What only this tool knows about its arguments, before anything is judged: a path that is
+    /// not absolute, a command outside the grammar, a host that the inventory lacks. The call
+    /// comes back canonical: the inventory's names, normal paths.
+    ///
+    /// # Errors
+    /// What to change, for the mind that asked.
+    fn canonical(&self, call: Call) -> Result<Call, String>;
+
+    /// Looks at the target of a write: what the rules may read as `state`, and the basis that
+    /// must be the same when the call runs.
+    fn capture(&self, permit: CapturePermit) -> BoxFuture<'_, Result<Captured, Error>> {
+        drop(permit);
+        Box::pin(async { Ok(Captured::default()) })
+    }
+
+    /// Runs the permitted call.
+    fn run(&self, permit: Permit, bounds: Bounds) -> BoxFuture<'_, Result<Done, Error>>;
+}
+
+/// How long and how much a run may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// A change must not start after this, by the wall clock.
+    pub start_before_ms: i64,
+    pub timeout_ms: u64,
+    pub output_bytes_max: usize,
+}
+
+/// What a target looked like.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Captured {
+    /// For conditions; an object, e.g. `{"active": "failed"}`.
+    pub state: Value,
+    /// Compared with a second look just before the run; `None` when nothing can drift.
+    pub basis: Option<Value>,
+    /// What a person should see before agreeing, e.g. the files that would go.
+    pub preview: Option<String>,
+}
+
+/// What a run gave.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Done {
+    Output(Output),
+    /// Words for people; the incident puts them into the outbox.
+    Message(Note),
+    /// A call that the mind wants a person to decide.
+    Proposal(Request),
+    /// A stored output to look into again.
+    ReadBack(ReadBack),
+}
+
+/// Text for the mind, with the same facts as data for conditions.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Output {
+    pub text: String,
+    pub data: Value,
+}
+
+/// A message to people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Note {
+    /// `slack`, `pagerduty`, `email`, or `all`.
+    pub channel: String,
+    pub urgency: Urgency,
+    pub message: String,
+    pub details: Option<String>,
+}
+
+/// A request for human confirmation of one exact call.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Request {
+    pub call: Call,
+    pub description: String,
+    pub reason: String,
+    pub risk: Risk,
+    pub rollback: Option<String>,
+}
+
+/// Which part of a stored output.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReadBack {
+    pub hash: String,
+    pub offset: usize,
+    pub grep: Option<String>,
+}
+
+/// Why a tool gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Told to the mind, which may try something else: a source is missing, a command failed.
+    #[error("{0}")]
+    Tell(String),
+    /// A change may or may not have happened: it timed out or the connection broke. Looked at,
+    /// never repeated.
+    #[error("{0}")]
+    OutcomeUnknown(String),
+}
+
+/// Every tool by name.
+#[derive(Clone, Default)]
+pub struct Register(BTreeMap<String, Arc<dyn Tool>>);
+
+impl Register {
+    /// A register of these tools.
+    pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
+        Self(tools.into_iter().map(|tool| (tool.spec().name.clone(), tool)).collect())
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
+        self.0.get(name)
+    }
+
+    /// The specs, in name order.
+    pub fn specs(&self) -> impl Iterator<Item = &ToolSpec> {
+        self.0.values().map(|tool| tool.spec())
+    }
+
+    /// Checks and completes a call: known tool, right arguments, canonical names.
+    ///
+    /// # Errors
+    /// Every complaint, in words for the mind that asked.
+    pub fn complete(&self, call: &Call) -> Result<Call, String> {
+        let Some(tool) = self.get(&call.tool) else {
+            let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+            return Err(format!("there is no tool '{}'; the tools are {known:?}", call.tool));
+        };
+        let complete =
+            tool.spec().complete(&call.args).map_err(|complaints| complaints.join("; "))?;
+        tool.canonical(complete)
+    }
+}
