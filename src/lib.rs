@@ -1,1 +1,2 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures and reports.
+pub mod config;
