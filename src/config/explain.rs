@@ -6,9 +6,8 @@
 use super::typed::{Cause, Fault, Found};
 
 /// Keys whose values are never repeated in a message, by how they end.
-const SECRET_ENDINGS: [&str; 9] = [
-    "password", "secret", "token", "key", "webhook_url", "database_url", "hash", "user", "proxy",
-];
+const SECRET_ENDINGS: [&str; 9] =
+    ["password", "secret", "token", "key", "webhook_url", "database_url", "hash", "user", "proxy"];
 
 /// Says what is wrong, and what to do about it.
 pub(super) fn words(fault: &Fault) -> (String, Option<String>) {
@@ -19,7 +18,7 @@ pub(super) fn words(fault: &Fault) -> (String, Option<String>) {
         ),
         Cause::MissingKey { key } => (format!("the key `{key}` is missing"), None),
         Cause::UnknownWord { word, known } => {
-            let near = nearest(word, known).map(|near| format!("did you mean `{near}`?"));
+            let near = closest(word, known).map(|near| format!("did you mean `{near}`?"));
             (format!("expected one of {}, found {word:?}", listed(known)), near)
         }
         Cause::Mismatch { found, expected } => {
@@ -78,17 +77,19 @@ fn listed(known: &[&str]) -> String {
     if known.is_empty() { "none".to_owned() } else { known.join(", ") }
 }
 
-/// The known word that a typing mistake may have meant.
-pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let word = word.to_lowercase().replace('-', "_");
-    let near = known.iter().map(|known| (distance(&word, known), *known)).min()?;
-    let letters = word.chars().count();
-    if near.0 <= (letters / 3).max(1) {
-        return Some(near.1);
-    }
+/// The known key that a mistake may have meant.
+pub(super) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+    let key = key.to_lowercase().replace('-', "_");
     // `timeout` for `timeout_s`: the unit was left out, or a word too many was written.
-    let part = |known: &&&str| letters >= 4 && (known.contains(&word) || word.contains(**known));
-    known.iter().find(part).copied()
+    let part = |known: &&&str| key.len() >= 4 && (known.contains(&key) || key.contains(**known));
+    closest(&key, known).or_else(|| known.iter().find(part).copied())
+}
+
+/// The known word that differs by a few letters.
+fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let (letters, near) = known.iter().map(|known| (distance(word, known), *known)).min()?;
+    let most = (word.chars().count().min(near.chars().count()) / 3).max(1);
+    (letters <= most).then_some(near)
 }
 
 /// Number of letters to insert, remove or replace to turn one word into the other.
@@ -119,5 +120,7 @@ mod tests {
         assert_eq!(nearest("data-dir", &known), Some("data_dir"));
         assert_eq!(nearest("timeout", &known), Some("timeout_s"));
         assert_eq!(nearest("colour", &known), None);
+        assert_eq!(closest("unsafe", &["safe", "confirm"]), None);
+        assert_eq!(closest("jso", &["text", "json"]), Some("json"));
     }
 }

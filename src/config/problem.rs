@@ -95,7 +95,8 @@ mod tests {
             line: Some(12),
             column: Some(5),
             path: "rules[3].when".to_owned(),
-            ..Problem::about("config/x.yaml", "unknown name `srvice`").hint("did you mean `service`?")
+            ..Problem::about("config/x.yaml", "unknown name `srvice`")
+                .hint("did you mean `service`?")
         };
         let problems = Problems(vec![placed, Problem::about("config/y.yaml", "is a folder")]);
         assert_eq!(

@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use super::network::Network;
+
 pub use clients::{AlertmanagerSettings, ClientSettings, PrometheusSettings};
 pub use ingest::{IngestSettings, TargetKind, TargetRule};
 pub use model::{BudgetSettings, ModelEndpoint, ModelSettings};
@@ -234,31 +236,40 @@ impl Settings {
         self.data_dir.join("watchkeeper.db")
     }
 
-    /// Makes every path but `data_dir` one that does not depend on the working folder's contents:
-    /// a relative path is taken from `folder`, where the configuration file lies.
-    pub(super) fn resolve_paths(&mut self, folder: &Path) {
+    /// Takes relative paths from `folder`, where the configuration file lies (`data_dir` stays
+    /// relative to the working folder), and removes the slash at the end of base URLs.
+    pub(super) fn resolve(&mut self, folder: &Path) {
         let files = [
             &mut self.inventory_file,
             &mut self.safety_rules_file,
             &mut self.runbooks_file,
             &mut self.access_file,
         ];
-        let clients = [
-            &mut self.prometheus.client,
-            &mut self.alertmanager.client,
-            &mut self.notify.slack.client,
-            &mut self.notify.pagerduty.client,
-        ];
         let optional = [
-            self.http.tls_cert_file.as_mut(),
-            self.http.tls_key_file.as_mut(),
-            self.notify.email.ca_file.as_mut(),
+            &mut self.http.tls_cert_file,
+            &mut self.http.tls_key_file,
+            &mut self.notify.email.ca_file,
+            &mut self.prometheus.client.ca_file,
+            &mut self.alertmanager.client.ca_file,
+            &mut self.notify.slack.client.ca_file,
+            &mut self.notify.pagerduty.client.ca_file,
         ];
-        let of_endpoints = self.model.endpoints.iter_mut().map(|end| end.ca_file.as_mut());
-        let of_clients = clients.into_iter().map(|client| client.ca_file.as_mut());
-        let all = optional.into_iter().chain(of_clients).chain(of_endpoints).flatten();
-        for path in all.chain(files) {
+        let of_endpoints = self.model.endpoints.iter_mut().map(|end| &mut end.ca_file);
+        let set = optional.into_iter().chain(of_endpoints).flatten();
+        for path in set.chain(files).filter(|path| !path.as_os_str().is_empty()) {
             *path = folder.join(&path);
         }
+        let of_models = self.model.endpoints.iter_mut().map(|end| &mut end.base_url);
+        let urls = self.alertmanager.urls.iter_mut().chain(&mut self.prometheus.url);
+        for url in urls.chain(of_models) {
+            url.truncate(url.trim_end_matches('/').len());
+        }
+    }
+}
+
+impl HttpSettings {
+    /// The trusted proxies; those that did not pass [`Settings::check`] are left out.
+    pub fn trusted_networks(&self) -> Vec<Network> {
+        self.trusted_proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect()
     }
 }

@@ -84,31 +84,23 @@ impl Node {
     /// The words that say why the path leads nowhere.
     pub fn lay_over(&mut self, path: &[&str], text: &str, origin: &str) -> Result<(), String> {
         let Some((step, rest)) = path.split_first() else {
-            self.kind = outside(text, origin);
-            self.origin = Origin::Named(origin.to_owned());
-            self.key_origin = Some(self.origin.clone());
+            let (path, shown) = (self.path.clone(), self.shown.clone());
+            *self = Node::outside(text, origin);
+            self.name_paths(path, shown);
             return Ok(());
         };
         if matches!(self.kind, Kind::Null) {
             self.kind = Kind::Map(Vec::new());
         }
-        let shown = self.shown.clone();
+        let (path, shown) = (self.path.clone(), self.shown.clone());
         match &mut self.kind {
             Kind::Map(entries) => {
-                if !entries.iter().any(|(key, _)| key == step) {
-                    let named = Origin::Named(origin.to_owned());
-                    let mut child = Node::null(named.clone());
-                    child.key_origin = Some(named);
-                    child.name_paths(join(&self.path, step), join(&shown, step));
-                    entries.push(((*step).to_owned(), child));
-                }
                 if rest.is_empty() {
                     forget_other_source(entries, step);
                 }
-                match entries.iter_mut().find(|(key, _)| key == step) {
-                    Some((_, child)) => child.lay_over(rest, text, origin),
-                    None => Ok(()),
-                }
+                let named = (join(&path, step), join(&shown, step));
+                let child = entry_or_null(entries, step, named, Origin::Named(origin.to_owned()));
+                child.lay_over(rest, text, origin)
             }
             Kind::List(items) => {
                 let count = items.len();
@@ -136,6 +128,39 @@ impl Node {
             kind: Kind::Null,
             dead: false,
         }
+    }
+
+    /// Text from an environment variable or an option.
+    pub fn outside(text: &str, origin: &str) -> Self {
+        let named = Origin::Named(origin.to_owned());
+        let kind = outside(text, origin);
+        Self { key_origin: Some(named.clone()), kind, ..Self::null(named) }
+    }
+
+    /// A section that stands in no file.
+    pub fn section(origin: &str, entries: Vec<(&str, Node)>) -> Self {
+        let entries = entries.into_iter().map(|(key, node)| (key.to_owned(), node)).collect();
+        Self { kind: Kind::Map(entries), ..Self::null(Origin::Named(origin.to_owned())) }
+    }
+
+    /// Puts a value at a path of keys; where the path crosses a value instead of a section, the
+    /// tree stays as it is, since reading it reports that.
+    pub fn put(&mut self, path: &[&str], kind: Kind, origin: Origin) {
+        let (own_path, own_shown) = (self.path.clone(), self.shown.clone());
+        let Some((step, rest)) = path.split_first() else {
+            self.kind = kind;
+            self.origin = origin;
+            self.name_paths(own_path, own_shown);
+            return;
+        };
+        if matches!(self.kind, Kind::Null) {
+            self.kind = Kind::Map(Vec::new());
+        }
+        let Kind::Map(entries) = &mut self.kind else {
+            return;
+        };
+        let named = (join(&own_path, step), join(&own_shown, step));
+        entry_or_null(entries, step, named, origin.clone()).put(rest, kind, origin);
     }
 
     /// The node at a dotted path, dead ones included.
@@ -240,6 +265,20 @@ impl Node {
     }
 }
 
+fn entry_or_null<'n>(
+    entries: &'n mut Vec<(String, Node)>,
+    key: &str,
+    (path, shown): (String, String),
+    origin: Origin,
+) -> &'n mut Node {
+    let index = entries.iter().position(|(known, _)| known == key).unwrap_or_else(|| {
+        let child = Node { path, shown, key_origin: Some(origin.clone()), ..Node::null(origin) };
+        entries.push((key.to_owned(), child));
+        entries.len() - 1
+    });
+    &mut entries[index].1
+}
+
 /// `x` and `x_file` are two ways to say one thing, so the layer that comes later replaces both.
 fn forget_other_source(entries: &mut Vec<(String, Node)>, key: &str) {
     let other = match key.strip_suffix("_file") {
@@ -281,26 +320,20 @@ fn syntax_problem(file: &str, text: &str, error: &serde_saphyr::Error) -> Proble
     }
     let formatter = serde_saphyr::UserMessageFormatter;
     let said = serde_saphyr::MessageFormatter::format_message(&formatter, error.without_snippet());
-    problem.message = format!("this is not valid YAML: {}", said.escape_debug());
-    // The parser names the place where it gave up; a tab is nearly always the reason when the
-    // line is indented with one.
-    let lines = text.lines().enumerate();
-    let near = at.map_or(0, |at| at.line()) + 1;
-    let tabbed = lines
-        .filter(|(_, line)| line.trim_start_matches(' ').starts_with('\t'))
-        .map(|(index, _)| index as u64 + 1)
-        .find(|line| *line <= near);
-    if let Some(line) = tabbed {
+    problem.message = format!("this is not valid YAML: {}", said.replace(char::is_control, " "));
+    // The parser names the place where it gave up; a tab is nearly always the reason when a line
+    // there is indented with one.
+    let gave_up = at.map_or(0, |at| at.line());
+    let tabbed = (1..).zip(text.lines()).find(|(line, text)| {
+        gave_up.abs_diff(*line) <= 1 && text.trim_start_matches(' ').starts_with('\t')
+    });
+    if let Some((line, text)) = tabbed {
         problem.line = Some(line);
-        problem.column = text.lines().nth(line as usize - 1).and_then(tab_column);
+        problem.column = (1..).zip(text.chars()).find(|(_, c)| *c == '\t').map(|(at, _)| at);
         problem.message = "a tab indents this line; YAML allows only spaces there".to_owned();
         return problem.hint("replace the tab by spaces");
     }
     problem
-}
-
-fn tab_column(line: &str) -> Option<u64> {
-    line.chars().position(|c| c == '\t').map(|index| index as u64 + 1)
 }
 
 /// What the YAML parser hands over, before keys and paths are joined to it.
@@ -324,7 +357,12 @@ fn node_of(raw: Spanned<Raw>, key_origin: Option<Origin>) -> Node {
                 .collect(),
         ),
     };
-    Node { origin: origin_of(raw.defined), key_origin, kind, ..Node::null(Origin::Text { line: 1, column: 1 }) }
+    Node {
+        origin: origin_of(raw.defined),
+        key_origin,
+        kind,
+        ..Node::null(Origin::Text { line: 1, column: 1 })
+    }
 }
 
 fn origin_of(at: Location) -> Origin {

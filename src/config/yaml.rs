@@ -7,7 +7,7 @@
 //! reading begins again. Use `deny_unknown_fields`, and neither `flatten` nor `untagged`: those
 //! hide from serde which value was at fault.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::de::DeserializeOwned;
 
@@ -44,9 +44,7 @@ pub struct Partial<T> {
 pub fn load<T: DeserializeOwned>(file: &str, text: &str) -> Result<Loaded<T>, Vec<Problem>> {
     let Partial { value, positions, problems } = read(file, text);
     match value {
-        Some(value) if problems.is_empty() => {
-            Ok(Loaded { value, positions, warnings: Vec::new() })
-        }
+        Some(value) if problems.is_empty() => Ok(Loaded { value, positions, warnings: Vec::new() }),
         Some(_) | None => Err(problems),
     }
 }
@@ -65,9 +63,11 @@ pub fn read<T: DeserializeOwned>(file: &str, text: &str) -> Partial<T> {
 }
 
 pub(super) fn read_tree<T: DeserializeOwned>(file: &str, mut root: Node) -> Partial<T> {
-    let positions = Positions::of(file, &root);
+    let mut positions = Positions::of(file, &root);
     let mut problems = Vec::new();
     let mut value = None;
+    // Keys that a misspelt one stands for: one mistake, one finding.
+    let mut meant = HashSet::new();
     while problems.len() < PROBLEMS_MAX {
         match T::deserialize(&root) {
             Ok(read) => {
@@ -75,7 +75,10 @@ pub(super) fn read_tree<T: DeserializeOwned>(file: &str, mut root: Node) -> Part
                 break;
             }
             Err(fault) => {
-                problems.extend(explain(&positions, &root, &fault));
+                meant.extend(meant_key(&fault));
+                if !follows(&root, &meant, &fault) {
+                    problems.push(finding(&positions, &fault));
+                }
                 if !leave_out(&mut root, &fault) {
                     break;
                 }
@@ -85,6 +88,7 @@ pub(super) fn read_tree<T: DeserializeOwned>(file: &str, mut root: Node) -> Part
     if problems.is_empty() && value.is_none() {
         problems.push(Problem::about(file, "cannot be read"));
     }
+    positions.renumber(&root);
     sort(&mut problems);
     Partial { value, positions, problems }
 }
@@ -96,25 +100,36 @@ pub(super) fn sort(problems: &mut [Problem]) {
     });
 }
 
-fn explain(positions: &Positions, root: &Node, fault: &Fault) -> Option<Problem> {
+/// The path of the key that an unknown one was probably meant to be.
+fn meant_key(fault: &Fault) -> Option<String> {
+    let Cause::UnknownKey { key, known } = &fault.cause else {
+        return None;
+    };
     let path = fault.path.as_deref().unwrap_or_default();
-    if let Cause::MissingKey { key } = &fault.cause {
-        // It is missing because it was found wrong before: one mistake, one finding.
-        let written = root.find(path).and_then(|node| node.entry(key));
-        if written.is_some_and(|node| node.dead) {
-            return None;
-        }
-    }
+    explain::nearest(key, known).map(|near| joined(path, near))
+}
+
+/// Whether a key is missing only because it was misspelt, or was found wrong and left out.
+fn follows(root: &Node, meant: &HashSet<String>, fault: &Fault) -> bool {
+    let Cause::MissingKey { key } = &fault.cause else {
+        return false;
+    };
+    let path = fault.path.as_deref().unwrap_or_default();
+    let written = root.find(path).and_then(|node| node.entry(key));
+    meant.contains(&joined(path, key)) || written.is_some_and(|node| node.dead)
+}
+
+fn finding(positions: &Positions, fault: &Fault) -> Problem {
+    let path = fault.path.as_deref().unwrap_or_default();
     let (message, hint) = explain::words(fault);
-    let mut problem = match &fault.cause {
+    let problem = match &fault.cause {
         Cause::UnknownKey { key, .. } => positions.at_key(&joined(path, key), message),
         Cause::MissingKey { .. }
         | Cause::UnknownWord { .. }
         | Cause::Mismatch { .. }
         | Cause::Other(_) => positions.problem(path, message),
     };
-    problem.hint = hint;
-    Some(problem)
+    Problem { hint, ..problem }
 }
 
 /// Marks the node at fault; false when there is none left to mark.
@@ -145,6 +160,8 @@ fn joined(path: &str, key: &str) -> String {
 pub struct Positions {
     file: String,
     places: HashMap<String, Place>,
+    /// For lists of which items were left out: the index in the file of each that is left.
+    left: HashMap<String, Vec<usize>>,
 }
 
 #[derive(Debug, Clone)]
@@ -157,7 +174,8 @@ struct Place {
 
 impl Positions {
     pub(super) fn of(file: &str, root: &Node) -> Self {
-        let mut positions = Self { file: file.to_owned(), places: HashMap::new() };
+        let mut positions =
+            Self { file: file.to_owned(), places: HashMap::new(), left: HashMap::new() };
         positions.add(root);
         positions
     }
@@ -173,6 +191,35 @@ impl Positions {
         for child in node.children() {
             self.add(child);
         }
+    }
+
+    fn renumber(&mut self, node: &Node) {
+        if let Kind::List(items) = &node.kind
+            && items.iter().any(|item| item.dead)
+        {
+            let left = items.iter().enumerate().filter(|(_, item)| !item.dead);
+            self.left.insert(node.path.clone(), left.map(|(index, _)| index).collect());
+        }
+        for child in node.children() {
+            self.renumber(child);
+        }
+    }
+
+    /// A path in the value as a path in the file.
+    fn in_file(&self, path: &str) -> String {
+        let mut whole = String::new();
+        for step in path.split('.') {
+            let index = self.left.get(&whole).zip(step.parse::<usize>().ok());
+            let moved = index.and_then(|(left, index)| left.get(index));
+            let step = moved.map_or_else(|| step.to_owned(), usize::to_string);
+            whole = joined(&whole, &step);
+        }
+        whole
+    }
+
+    /// The name of the file as the caller gave it.
+    pub fn file(&self) -> &str {
+        &self.file
     }
 
     /// A finding about the value at `path`: keys and list indexes joined by dots, `rules.3.when`.
@@ -197,7 +244,8 @@ impl Positions {
     }
 
     fn pointing(&self, path: &str, message: String, at: fn(&Place) -> &Origin) -> Problem {
-        let mut known = path;
+        let path = &self.in_file(path);
+        let mut known = path.as_str();
         let place = loop {
             if let Some(place) = self.places.get(known) {
                 break Some(place);

@@ -71,7 +71,8 @@ fn timeout_s() -> u64 {
 }
 
 impl ModelEndpoint {
-    pub(crate) fn named(name: &str, base_url: &str, model: &str) -> Self {
+    /// An endpoint with defaults for all that need not be said.
+    pub fn named(name: &str, base_url: &str, model: &str) -> Self {
         Self {
             name: name.to_owned(),
             base_url: base_url.to_owned(),
