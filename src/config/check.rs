@@ -15,9 +15,9 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::network::{Network, base_url};
+use super::positions::Positions;
 use super::problem::Problem;
 use super::settings::{ClientSettings, ModelEndpoint, Settings};
-use super::yaml::Positions;
 use super::{files, is_loopback_url};
 
 const WEB: [&str; 2] = ["http", "https"];
@@ -174,7 +174,7 @@ impl Checks<'_> {
         self.range(
             "http.connections_per_address_max",
             http.connections_per_address_max,
-            1..=http.connections_max.max(1),
+            1..=65_535,
         );
         self.range(
             "http.webhook_body_bytes_max",

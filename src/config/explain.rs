@@ -48,6 +48,9 @@ fn mismatch(found: &Found, expected: &str, secret: bool) -> (String, Option<Stri
             Some("write it in digits, without quotes and without a unit")
         }
         ("a list", _) => Some("write `[a, b]`, or one `- item` a line"),
+        ("a section with keys", "the text") => {
+            Some("write lines of `key: value`, with a space after the colon")
+        }
         _ => None,
     };
     (format!("expected {wanted}, found {seen}"), hint.map(str::to_owned))

@@ -9,8 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::Settings;
 use super::environment::Findings;
+use super::positions::Positions;
 use super::problem::Problem;
-use super::yaml::Positions;
 
 /// Where a configuration file is looked for when none is named.
 const PLACES: [&str; 2] = ["config/watchkeeper.yaml", "/etc/watchkeeper/watchkeeper.yaml"];

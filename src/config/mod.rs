@@ -10,6 +10,8 @@ mod environment;
 mod explain;
 mod files;
 mod network;
+mod parse;
+mod positions;
 mod problem;
 mod settings;
 mod tree;
@@ -20,9 +22,10 @@ use std::path::Path;
 
 pub use environment::Environment;
 pub use network::{Network, is_loopback_url};
+pub use positions::Positions;
 pub use problem::{Problem, Problems};
 pub use settings::*;
-pub use yaml::{Loaded, Partial, Positions};
+pub use yaml::{Loaded, Partial};
 
 /// Reads, layers and checks the settings. `overrides` are pairs of a dotted path and a value.
 ///
@@ -35,7 +38,7 @@ pub fn load(
 ) -> Result<Loaded<Settings>, Problems> {
     let document = files::find(path).map_err(|problem| Problems(vec![*problem]))?;
     let mut root =
-        tree::parse(&document.file, &document.text).map_err(|problem| Problems(vec![*problem]))?;
+        parse::parse(&document.file, &document.text).map_err(|problem| Problems(vec![*problem]))?;
     let layered = environment::lay_over(&mut root, environment, overrides);
     let mut warnings = layered.warnings;
     let Partial { value, positions, mut problems } =

@@ -73,11 +73,14 @@ pub(super) fn host_of(url: &str) -> Option<String> {
 /// Parses a base URL of one of `schemes`; the error never repeats the URL.
 pub(super) fn base_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
     let such_as = format!("{}://host:port", schemes.first().unwrap_or(&"http"));
-    let url =
-        Url::parse(text).map_err(|error| format!("is not a URL such as {such_as}: {error}"))?;
-    if !schemes.contains(&url.scheme()) {
+    if text.trim().is_empty() {
+        return Err("is empty".to_owned());
+    }
+    if !schemes.iter().any(|scheme| text.starts_with(&format!("{scheme}://"))) {
         return Err(format!("must start with {}", schemes.join(":// or ") + "://"));
     }
+    let url =
+        Url::parse(text).map_err(|error| format!("is not a URL such as {such_as}: {error}"))?;
     if url.host_str().is_none_or(str::is_empty) {
         return Err(format!("names no host; write it as {such_as}"));
     }

@@ -1,8 +1,8 @@
 //! What is wrong with a configuration, said so that a person can mend it.
 //!
-//! In: nothing. Out: `Problem`, one finding with its place, and `Problems`, all of them in file order.
+//! In: nothing. Out: `Problem`, one finding with its place; `Problems`, all of them in file order.
 //! Never: the value of a secret in a message. To report from another module, ask
-//! [`Positions::problem`](super::yaml::Positions::problem) for one that points at the right line.
+//! [`Positions::problem`](super::Positions::problem) for one that points at the right line.
 
 use std::fmt;
 

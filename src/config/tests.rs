@@ -130,7 +130,8 @@ fn a_wrong_variable_is_named_without_its_value() {
     );
     assert_eq!(
         problems,
-        "environment variable WATCHKEEPER__LISTEN__PORT: `listen` is a value, with no keys beneath it\n\
+        "environment variable WATCHKEEPER__LISTEN__PORT: `listen` is a value, with no keys \
+         beneath it\n\
          environment variable WATCHKEEPER__WORKER__: names no setting (such as \
          WATCHKEEPER__HTTP__CONNECTIONS_MAX)\n\
          environment variable WATCHKEEPER__HTPP__CONNECTIONS_MAX: htpp: unknown key; the keys here \

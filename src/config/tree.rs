@@ -1,15 +1,10 @@
 //! A configuration document as a tree whose every value knows where it was written.
 //!
-//! In: YAML text, and values that the environment or the command line lays over it. Out: [`Node`]s.
-//! Never: a guess about types; that is decided when a Rust type is read from the tree
-//! (`typed.rs`). Duplicate keys, unknown tags and several documents in one file are refused here.
+//! In: what `parse.rs` read, and values that the environment or the command line lays over it.
+//! Out: [`Node`]s that can be found by path, changed and left out.
+//! Never: a guess about types; that is decided when a Rust type is read from the tree (`typed.rs`).
 
-use std::fmt;
-
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
-
-use super::problem::Problem;
+use super::parse::parse;
 
 /// Where a key or a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +27,17 @@ pub(super) struct Node {
     /// Where the key stands that leads here; absent for list items and the root.
     pub key_origin: Option<Origin>,
     pub kind: Kind,
+    pub state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Alive,
     /// Found wrong, and left out of what is read from here on.
-    pub dead: bool,
+    Dead,
+    /// Written by nobody; holds the place of a missing key so that reading finds what else is
+    /// wrong, and is whatever the reader asks for. What holds one is never part of a result.
+    StandIn,
 }
 
 #[derive(Debug, Clone)]
@@ -46,35 +50,12 @@ pub(super) enum Kind {
     Text(String),
     List(Vec<Node>),
     Map(Vec<(String, Node)>),
-    /// Text from outside the file, whose type is whatever the reader asks for. `list` is set when
-    /// the text is also a YAML list or section in brackets.
+    /// Text from outside the file, whose type is whatever the reader asks for. `brackets` is set
+    /// when the text is also a YAML list or section in brackets.
     Outside {
         text: String,
         brackets: Option<Box<Node>>,
     },
-}
-
-/// Parses one YAML document; an empty one is `Null`.
-pub(super) fn parse(file: &str, text: &str) -> Result<Node, Box<Problem>> {
-    let mut options = serde_saphyr::Options::default();
-    options.strict_booleans = true;
-    options.reject_unsupported_tags = true;
-    options.with_snippet = false;
-    let parsed = serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options);
-    let mut root = match parsed {
-        Ok(raw) => node_of(raw, None),
-        Err(serde_saphyr::Error::Eof { .. }) => Node {
-            path: String::new(),
-            shown: String::new(),
-            origin: Origin::Text { line: 1, column: 1 },
-            key_origin: None,
-            kind: Kind::Null,
-            dead: false,
-        },
-        Err(error) => return Err(Box::new(syntax_problem(file, text, &error))),
-    };
-    root.name_paths(String::new(), String::new());
-    Ok(root)
 }
 
 impl Node {
@@ -126,7 +107,7 @@ impl Node {
             origin,
             key_origin: None,
             kind: Kind::Null,
-            dead: false,
+            state: State::Alive,
         }
     }
 
@@ -179,6 +160,32 @@ impl Node {
         around.into_iter().find_map(|node| node.find_mut(path))
     }
 
+    /// Puts a stand-in where a key is missing; false where the node takes no keys.
+    pub fn stand_in(&mut self, key: &str) -> bool {
+        if matches!(self.kind, Kind::Null) {
+            self.kind = Kind::Map(Vec::new());
+        }
+        let Kind::Map(entries) = &mut self.kind else {
+            return false;
+        };
+        entries.retain(|(known, _)| known != key);
+        let named = (join(&self.path, key), join(&self.shown, key));
+        let child = entry_or_null(entries, key, named, self.origin.clone());
+        child.kind = Kind::Outside { text: "0".to_owned(), brackets: None };
+        child.state = State::StandIn;
+        true
+    }
+
+    /// Leaves out everything that only a stand-in completes; says how many that were.
+    pub fn leave_out_incomplete(&mut self) -> usize {
+        let stands_in = |node: &&Node| node.state == State::StandIn;
+        if self.state == State::Alive && self.children().iter().any(stands_in) {
+            self.state = State::Dead;
+            return 1;
+        }
+        self.children_mut().into_iter().map(Node::leave_out_incomplete).sum()
+    }
+
     fn is_around(&self, path: &str) -> bool {
         let rest = path.strip_prefix(self.path.as_str());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -229,7 +236,7 @@ impl Node {
         }
     }
 
-    fn name_paths(&mut self, path: String, shown: String) {
+    pub fn name_paths(&mut self, path: String, shown: String) {
         match &mut self.kind {
             Kind::List(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
@@ -300,147 +307,4 @@ fn outside(text: &str, origin: &str) -> Kind {
 
 fn join(parent: &str, key: &str) -> String {
     if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
-}
-
-fn syntax_problem(file: &str, text: &str, error: &serde_saphyr::Error) -> Problem {
-    let at = error.location();
-    let mut problem = Problem {
-        line: at.map(|at| at.line()),
-        column: at.map(|at| at.column()),
-        ..Problem::about(file, String::new())
-    };
-    if let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error.without_snippet() {
-        let key = key.as_deref().unwrap_or("?");
-        problem.message = format!("the key `{key}` is written twice in this section");
-        return problem.hint("keep one of the two");
-    }
-    if let serde_saphyr::Error::MultipleDocuments { .. } = error.without_snippet() {
-        problem.message = "a second document starts after the first".to_owned();
-        return problem.hint("remove the line `---` and keep one document in the file");
-    }
-    let formatter = serde_saphyr::UserMessageFormatter;
-    let said = serde_saphyr::MessageFormatter::format_message(&formatter, error.without_snippet());
-    problem.message = format!("this is not valid YAML: {}", said.replace(char::is_control, " "));
-    // The parser names the place where it gave up; a tab is nearly always the reason when a line
-    // there is indented with one.
-    let gave_up = at.map_or(0, |at| at.line());
-    let tabbed = (1..).zip(text.lines()).find(|(line, text)| {
-        gave_up.abs_diff(*line) <= 1 && text.trim_start_matches(' ').starts_with('\t')
-    });
-    if let Some((line, text)) = tabbed {
-        problem.line = Some(line);
-        problem.column = (1..).zip(text.chars()).find(|(_, c)| *c == '\t').map(|(at, _)| at);
-        problem.message = "a tab indents this line; YAML allows only spaces there".to_owned();
-        return problem.hint("replace the tab by spaces");
-    }
-    problem
-}
-
-/// What the YAML parser hands over, before keys and paths are joined to it.
-enum Raw {
-    Leaf(Kind),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
-}
-
-fn node_of(raw: Spanned<Raw>, key_origin: Option<Origin>) -> Node {
-    let kind = match raw.value {
-        Raw::Leaf(kind) => kind,
-        Raw::List(items) => Kind::List(items.into_iter().map(|raw| node_of(raw, None)).collect()),
-        Raw::Map(entries) => Kind::Map(
-            entries
-                .into_iter()
-                .map(|(key, raw)| {
-                    let at = origin_of(key.defined);
-                    (key.value, node_of(raw, Some(at)))
-                })
-                .collect(),
-        ),
-    };
-    Node {
-        origin: origin_of(raw.defined),
-        key_origin,
-        kind,
-        ..Node::null(Origin::Text { line: 1, column: 1 })
-    }
-}
-
-fn origin_of(at: Location) -> Origin {
-    Origin::Text { line: at.line(), column: at.column() }
-}
-
-impl<'de> Deserialize<'de> for Raw {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(RawVisitor)
-    }
-}
-
-struct RawVisitor;
-
-impl<'de> Visitor<'de> for RawVisitor {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
-        Ok(Raw::Leaf(Kind::Bool(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
-        Ok(Raw::Leaf(u64::try_from(value).map_or(Kind::Signed(value), Kind::Unsigned)))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
-        Ok(Raw::Leaf(Kind::Unsigned(value)))
-    }
-
-    fn visit_i128<E: serde::de::Error>(self, value: i128) -> Result<Raw, E> {
-        Err(E::custom(format!("the number {value} is too large")))
-    }
-
-    fn visit_u128<E: serde::de::Error>(self, value: u128) -> Result<Raw, E> {
-        Err(E::custom(format!("the number {value} is too large")))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
-        Ok(Raw::Leaf(Kind::Float(value)))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
-        Ok(Raw::Leaf(Kind::Text(value.to_owned())))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
-        Ok(Raw::Leaf(Kind::Text(value)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Leaf(Kind::Null))
-    }
-
-    fn visit_none<E>(self) -> Result<Raw, E> {
-        Ok(Raw::Leaf(Kind::Null))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = access.next_element()? {
-            items.push(item);
-        }
-        Ok(Raw::List(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
-        let mut entries = Vec::<(Spanned<String>, Spanned<Raw>)>::new();
-        while let Some(key) = access.next_key::<Spanned<String>>()? {
-            let value = access.next_value()?;
-            if entries.iter().any(|(known, _)| known.value == key.value) {
-                return Err(A::Error::custom(format!("the key `{}` is written twice", key.value)));
-            }
-            entries.push((key, value));
-        }
-        Ok(Raw::Map(entries))
-    }
 }

@@ -9,7 +9,7 @@ use std::fmt;
 use serde::de::value::{MapAccessDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{self, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 
-use super::tree::{Kind, Node};
+use super::tree::{Kind, Node, State};
 
 /// Why a value could not be read.
 #[derive(Debug, Clone)]
@@ -121,13 +121,13 @@ impl<'de> IntoDeserializer<'de, Fault> for &'de Node {
 }
 
 fn visit_list<'de, V: Visitor<'de>>(items: &'de [Node], visitor: V) -> Result<V::Value, Fault> {
-    visitor.visit_seq(SeqDeserializer::new(items.iter().filter(|item| !item.dead)))
+    visitor.visit_seq(SeqDeserializer::new(items.iter().filter(|item| item.state != State::Dead)))
 }
 
 fn map_access<'de>(
     entries: &'de [(String, Node)],
 ) -> MapDeserializer<'de, impl Iterator<Item = (&'de str, &'de Node)>, Fault> {
-    let alive = entries.iter().filter(|(_, node)| !node.dead);
+    let alive = entries.iter().filter(|(_, node)| node.state != State::Dead);
     MapDeserializer::new(alive.map(|(key, node)| (key.as_str(), node)))
 }
 
@@ -165,6 +165,9 @@ impl Node {
     }
 
     fn visit_bool<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Result<V::Value, Fault> {
+        if self.state == State::StandIn {
+            return visitor.visit_bool(false);
+        }
         match &self.kind {
             Kind::Outside { text, .. } => match text.trim() {
                 "true" => visitor.visit_bool(true),
@@ -183,6 +186,9 @@ impl Node {
     }
 
     fn visit_seq<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Result<V::Value, Fault> {
+        if self.state == State::StandIn {
+            return visit_list(&[], visitor);
+        }
         let Kind::Outside { text, brackets } = &self.kind else {
             return self.visit(visitor);
         };
@@ -197,6 +203,9 @@ impl Node {
 
     /// A section that was left empty is one without keys, so that all its lines may be comments.
     fn visit_section<'de, V: Visitor<'de>>(&'de self, visitor: V) -> Result<V::Value, Fault> {
+        if self.state == State::StandIn {
+            return visitor.visit_map(map_access(&[]));
+        }
         match &self.kind {
             Kind::Null => visitor.visit_map(map_access(&[])),
             Kind::Outside { brackets: Some(node), .. } => node.visit(visitor),
@@ -216,6 +225,9 @@ impl Node {
         known: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
+        if let (State::StandIn, Some(word)) = (self.state, known.first()) {
+            return visitor.visit_enum(IntoDeserializer::<Fault>::into_deserializer(*word));
+        }
         let expected = OneOf(known);
         let refused = |found| Err(de::Error::invalid_type(found, &expected));
         match &self.kind {

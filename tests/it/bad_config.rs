@@ -1,8 +1,8 @@
-//! Walks the wrong configuration files of `tests/data/bad_config/<kind>/` and compares every answer.
+//! Walks the wrong configuration files of `tests/data/bad_config/<kind>/`, compares every answer.
 //!
 //! Each file begins with one line `# expect: LINE:COLUMN: PATH: MESSAGE` for every problem, in the
-//! order of the answer; the message may be cut short. To add a case add a file; to add a kind of file
-//! add a folder, and a test that calls [`every_answer_fits`] with its loader.
+//! order of the answer; the message may be cut short. To add a case add a file; to add a kind of
+//! file add a folder, and a test that calls [`every_answer_fits`] with its loader.
 
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::config::Settings;
-use crate::config::tree::parse;
+use crate::config::parse::parse;
 use crate::config::yaml::read_tree;
 
 /// Name, base URL, model and key of every endpoint, and the warnings.
@@ -60,10 +60,9 @@ fn a_remote_model_from_variables_needs_a_word_in_the_configuration() {
     assert_eq!(named, Vec::<String>::new());
     assert_eq!(
         warnings,
-        [
-            "environment variable OPENAI_BASE_URL: is not used: it names a model beyond this machine \
-          (write it under model.endpoints, or set model.remote_endpoints_from_environment: true)"
-        ]
+        ["environment variable OPENAI_BASE_URL: is not used: it names a model beyond this \
+          machine \
+          (write it under model.endpoints, or set model.remote_endpoints_from_environment: true)"]
     );
     let allowed = "model: { remote_endpoints_from_environment: true }";
     let expected = vec!["openai https://api.openai.com/v1 m -".to_owned()];
@@ -75,18 +74,18 @@ fn a_key_goes_only_to_the_host_it_is_meant_for() {
     let file = "model:\n  endpoints:\n\
                 \x20   - { name: a, base_url: 'https://api.openai.com/v1', model: m }\n\
                 \x20   - { name: b, base_url: 'https://elsewhere.example.org/v1', model: m }\n\
-                \x20   - { name: c, base_url: 'https://hermes.example.org/v1', model: m, api_key: own }\n\
-                \x20   - { name: d, base_url: 'https://hermes.example.org/v1', model: m }\n";
+                \x20   - { name: c, base_url: 'https://h.example.org', model: m, api_key: own }\n\
+                \x20   - { name: d, base_url: 'https://h.example.org/v1', model: m }\n";
     let variables = [
         ("OPENAI_API_KEY", "open"),
         ("HERMES_API_KEY", "her"),
-        ("HERMES_BASE_URL", "https://hermes.example.org/v1"),
+        ("HERMES_BASE_URL", "https://h.example.org/v1"),
     ];
     let expected = vec![
         "a https://api.openai.com/v1 m open".to_owned(),
         "b https://elsewhere.example.org/v1 m -".to_owned(),
-        "c https://hermes.example.org/v1 m own".to_owned(),
-        "d https://hermes.example.org/v1 m her".to_owned(),
+        "c https://h.example.org m own".to_owned(),
+        "d https://h.example.org/v1 m her".to_owned(),
     ];
     assert_eq!(endpoints(file, &variables), (expected, vec![]));
 }

@@ -79,15 +79,21 @@ rules:
     assert_eq!(
         problems(text),
         [
-            "f.yaml:1:1: versoin: unknown key; the keys here are version, hosts, rules (did you mean `version`?)",
-            "f.yaml:3:11: hosts.web1.adress: unknown key; the keys here are address, protected (did you mean `address`?)",
-            "f.yaml:4:20: hosts.web2.address: expected a text, found the number 5 (put it in quotes)",
-            "f.yaml:4:34: hosts.web2.protected: expected true or false, found the text \"yes\" (write it without quotes, in lower case)",
+            "f.yaml:1:1: versoin: unknown key; the keys here are version, hosts, rules (did you \
+             mean `version`?)",
+            "f.yaml:3:11: hosts.web1.adress: unknown key; the keys here are address, protected \
+             (did you mean `address`?)",
+            "f.yaml:4:20: hosts.web2.address: expected a text, found the number 5 (put it in \
+             quotes)",
+            "f.yaml:4:34: hosts.web2.protected: expected true or false, found the text \"yes\" \
+             (write it without quotes, in lower case)",
             "f.yaml:7:11: rules[0].tier: expected one of safe, confirm, found \"unsafe\"",
-            "f.yaml:8:10: rules[0].max: expected a whole number from 0 to 4294967295, found the number -1",
+            "f.yaml:8:10: rules[0].max: expected a whole number from 0 to 4294967295, found the \
+             number -1",
             "f.yaml:9:5: rules[1]: the key `name` is missing",
             "f.yaml:10:28: rules[2].colour: unknown key; the keys here are name, tier, max",
-            "f.yaml:11:5: rules[3]: expected a section with keys, found the text \"nothing\"",
+            "f.yaml:11:5: rules[3]: expected a section with keys, found the text \"nothing\" \
+             (write lines of `key: value`, with a space after the colon)",
         ]
     );
 }
@@ -101,20 +107,35 @@ fn broken_yaml_is_one_problem_with_its_place() {
         ),
         (
             "version: 1\nhosts:\n  web1:\n  \taddress: x\n",
-            "4:3: a tab indents this line; YAML allows only spaces there (replace the tab by spaces)",
+            "4:3: a tab indents this line; YAML allows only spaces there (replace the tab by \
+             spaces)",
         ),
         (
             "version: 1\n---\nversion: 2\n",
             "3:1: a second document starts after the first (remove the line `---` and keep one \
              document in the file)",
         ),
-        ("version: !secret 1\n", "1:18: this is not valid YAML: unsupported tag `!secret`"),
-        ("version: *one\n", "1:10: this is not valid YAML: reference to unknown value"),
-        ("{", "1:1: this is not valid YAML: unclosed bracket '{'"),
+        (
+            "version: !secret 1\n",
+            "1:18: this is not valid YAML: unsupported tag `!secret` (put the value in quotes)",
+        ),
+        (
+            "version: *one\n",
+            "1:10: this is not valid YAML: reference to unknown value (an alias `*name` needs \
+             `&name` before it; else use quotes)",
+        ),
+        ("{", "1:1: this is not valid YAML: unclosed bracket '{'HINT"),
         ("- version\n", "1:1: expected a section with keys, found a list"),
         ("", "1:1: the key `version` is missing"),
+        (
+            "version: 1\nrules: [{}]\n",
+            "2:9: rules[0]: the key `name` is missing\nf.yaml:2:9: rules[0]: the key `tier` is \
+             missing",
+        ),
     ] {
-        assert_eq!(problems(text), [format!("f.yaml:{expected}")], "{text:?}");
+        let look = " (look here and just before for a missing quote, bracket, colon or space)";
+        let expected = format!("f.yaml:{}", expected.replace("HINT", look));
+        assert_eq!(problems(text).join("\n"), expected, "{text:?}");
     }
 }
 
