@@ -1,7 +1,8 @@
 //! Walks the wrong configuration files of `tests/data/bad_config/<kind>/`, compares every answer.
 //!
 //! Each file begins with one line `# expect: LINE:COLUMN: PATH: MESSAGE` for every problem, in the
-//! order of the answer; the message may be cut short. To add a case add a file; to add a kind of
+//! order of the answer; the message may be cut short. The word `hunter2` stands for a password and
+//! must not appear in an answer. To add a case add a file; to add a kind of
 //! file add a folder, and a test that calls [`every_answer_fits`] with its loader.
 
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub fn every_answer_fits(kind: &str, load: impl Fn(&Path) -> Vec<Problem>) -> us
             text.lines().map_while(|line| line.strip_prefix("# expect: ")).collect();
         let answers: Vec<String> = load(file).iter().map(|problem| answer(file, problem)).collect();
         let fits = |(answer, expected): (&String, &&str)| answer.starts_with(*expected);
+        assert!(!answers.concat().contains("hunter2"), "{answers:?} shows a password");
         let all_fit = answers.iter().zip(&expected).all(fits);
         if expected.is_empty() || answers.len() != expected.len() || !all_fit {
             let answers = answers.join("\n# expect: ");

@@ -155,6 +155,29 @@ fn a_hostile_file_ends_the_reading_with_a_problem() {
     assert_eq!(problems(&many).len(), PROBLEMS_MAX);
 }
 
+proptest::proptest! {
+    /// Pieces of YAML in any order: an answer, a place inside the text, and no panic.
+    #[test]
+    fn any_text_gets_an_answer(pieces in proptest::collection::vec(piece(), 0..40)) {
+        let text = pieces.concat();
+        let lines = text.lines().count() as u64 + 1;
+        if let Err(problems) = load::<File>("f.yaml", &text) {
+            proptest::prop_assert!(!problems.is_empty());
+            for problem in problems {
+                proptest::prop_assert!(problem.line.is_none_or(|line| line <= lines), "{}", problem);
+            }
+        }
+    }
+}
+
+fn piece() -> impl proptest::strategy::Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "version", "hosts", "rules", "name", "tier", "safe", "max", ":", ": ", "\n", "\n  ", "- ",
+        "\n- ", "[", "]", "{", "}", ", ", "1", "-7", "\"", "'", "#", "|", ">", "&a ", "*a", "!x ",
+        "<<: ", "\t", "---\n", "é", "\u{0}", "\u{feff}", "~", "null", "true", "1e999", "? ", "%",
+    ])
+}
+
 #[test]
 fn later_checks_point_at_their_line() {
     let text = "version: 1\nrules:\n  - { name: a, tier: safe }\n  - name: b\n    tier: safe\n";
