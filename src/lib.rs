@@ -5,6 +5,8 @@ pub mod safety;
 pub mod store;
 pub mod tools;
 
+pub mod clients;
 pub mod clock;
+pub mod config;
 pub mod model;
 pub mod tasks;
