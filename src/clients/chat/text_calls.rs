@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn tag_without_a_call_ends_the_search() {
-        assert_eq!(split("<tool_call>", &OFFERED), (String::new(), vec![]));
+    fn tag_without_a_call_stays_text() {
+        assert_eq!(split("<tool_call>", &OFFERED), ("<tool_call>".to_owned(), vec![]));
     }
 }
