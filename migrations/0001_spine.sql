@@ -26,7 +26,8 @@ create table alert (
     labels text not null,
     annotations text not null,
     generator_url text not null,
-    incident_id text not null,
+    -- null: it was over before it was first heard of
+    incident_id text,
     first_seen_ms bigint not null,
     last_seen_ms bigint not null,
     deliveries bigint not null,

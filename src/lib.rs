@@ -1,6 +1,13 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures
 //! and reports. The modules stand in the order in which an alert meets them.
 
+pub mod ingest;
+
+pub mod incident;
+
+pub mod agent;
+pub mod knowledge;
+
 pub mod safety;
 pub mod store;
 pub mod tools;
@@ -9,4 +16,5 @@ pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod model;
+pub mod redact;
 pub mod tasks;

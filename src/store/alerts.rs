@@ -9,7 +9,8 @@ use sqlx::FromRow;
 /// What the store knows of one firing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Known {
-    pub incident_id: IncidentId,
+    /// None for an alert that was already over when it was first heard of.
+    pub incident_id: Option<IncidentId>,
     pub status: Status,
     pub last_seen_ms: i64,
 }
@@ -19,7 +20,7 @@ pub struct Known {
 pub struct Listed {
     #[serde(flatten)]
     pub alert: Alert,
-    pub incident_id: IncidentId,
+    pub incident_id: Option<IncidentId>,
     pub first_seen_ms: i64,
     pub last_seen_ms: i64,
     pub deliveries: i64,
@@ -35,7 +36,7 @@ struct Columns {
     starts_at_ms: i64,
     ends_at_ms: Option<i64>,
     generator_url: String,
-    incident_id: String,
+    incident_id: Option<String>,
     first_seen_ms: i64,
     last_seen_ms: i64,
     deliveries: i64,
@@ -54,7 +55,7 @@ impl Columns {
                 ends_at_ms: self.ends_at_ms,
                 generator_url: self.generator_url,
             },
-            incident_id: parsed(self.incident_id.parse(), "incident id")?,
+            incident_id: incident(self.incident_id)?,
             first_seen_ms: self.first_seen_ms,
             last_seen_ms: self.last_seen_ms,
             deliveries: self.deliveries,
@@ -98,7 +99,7 @@ pub async fn find(
     scope: &str,
     key: &AlertKey,
 ) -> Result<Option<Known>, Error> {
-    let found: Option<(String, String, i64)> = db!(conn, c => sqlx::query_as(
+    let found: Option<(Option<String>, String, i64)> = db!(conn, c => sqlx::query_as(
         "select incident_id, status, last_seen_ms from alert
          where scope = $1 and source = $2 and fingerprint = $3 and starts_at_ms = $4"
     )
@@ -110,7 +111,7 @@ pub async fn find(
     found
         .map(|(incident_id, word, last_seen_ms)| {
             Ok(Known {
-                incident_id: parsed(incident_id.parse(), "incident id")?,
+                incident_id: incident(incident_id)?,
                 status: status(&word),
                 last_seen_ms,
             })
@@ -123,7 +124,7 @@ pub async fn record(
     conn: &mut Conn<'_>,
     scope: &str,
     alert: &Alert,
-    incident: IncidentId,
+    incident: Option<IncidentId>,
     now_ms: i64,
 ) -> Result<(), Error> {
     let (labels, annotations) = (json(&alert.labels)?, json(&alert.annotations)?);
@@ -145,10 +146,14 @@ pub async fn record(
         .bind(labels)
         .bind(annotations)
         .bind(&alert.generator_url)
-        .bind(incident.to_string())
+        .bind(incident.map(|id| id.to_string()))
         .bind(now_ms)
         .execute(&mut **c).await.map(|_| ()))?;
     Ok(())
+}
+
+fn incident(id: Option<String>) -> Result<Option<IncidentId>, Error> {
+    id.map(|id| parsed(id.parse(), "incident id")).transpose()
 }
 
 fn status(word: &str) -> Status {
