@@ -1,1 +1,3 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures and reports.
+
+pub mod redact;
