@@ -122,8 +122,11 @@ fn compile() -> Anchors {
         rules.push(rule);
     }
     let longest = literals.iter().map(|literal| literal.len()).max().unwrap_or(1);
-    #[expect(clippy::expect_used, reason = "the literals are constants of this crate, far below \
-        the automaton's limits; every test compiles them")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the literals are constants of this crate, far below \
+        the automaton's limits; every test compiles them"
+    )]
     let automaton = AhoCorasick::builder()
         .ascii_case_insensitive(true)
         .match_kind(MatchKind::LeftmostLongest)

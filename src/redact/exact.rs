@@ -46,18 +46,18 @@ impl Exact {
         spans: &mut Vec<Span>,
     ) -> usize {
         let mut at = at;
+        // From here on a longer form may be cut off.
+        let open = bytes.len().saturating_sub(self.longest - 1);
         while at < bytes.len() {
             let input = aho_corasick::Input::new(bytes).range(at..bytes.len());
             match self.automaton.find(input) {
-                Some(hit) if reach == Reach::Open && hit.start() + self.longest > bytes.len() => {
-                    return hit.start();
-                }
+                Some(hit) if reach == Reach::Open && hit.start() >= open => return at.max(open),
                 Some(hit) => {
                     spans.push(Span::new(hit.start(), hit.end(), "own_secret"));
                     at = hit.end();
                 }
                 None if reach == Reach::Whole => return bytes.len(),
-                None => return at.max(bytes.len().saturating_sub(self.longest - 1)),
+                None => return at.max(open),
             }
         }
         at

@@ -88,7 +88,13 @@ impl Walk<'_> {
             Some(level) if !is_object => level.key.clone(),
             Some(_) | None => None,
         };
-        self.levels.push(Level { is_object, awaits_key: is_object, key, data_of, ..Level::default() });
+        self.levels.push(Level {
+            is_object,
+            awaits_key: is_object,
+            key,
+            data_of,
+            ..Level::default()
+        });
     }
 
     /// The object whose `data` the next value lies below.

@@ -44,6 +44,9 @@ pub(super) fn examine(window: &Window<'_>, start: usize, end: usize, found: &mut
     let name_end = trim_right(window, end, name_end);
     let Some(place) = place(window, name_start, name_end) else { return };
     let Some(meaning) = meaning(window, name_start, name_end) else { return };
+    if place.separator == Separator::Colon && is_no_name(window, name_start, name_end) {
+        return;
+    }
     if place.separator == Separator::Quote && meaning != Meaning::Password {
         return;
     }
@@ -52,9 +55,20 @@ pub(super) fn examine(window: &Window<'_>, start: usize, end: usize, found: &mut
     match meaning {
         Meaning::Authorization => authorization(window, &place, found),
         Meaning::Cookie | Meaning::SetCookie => cookie(window, &place, meaning, found),
-        Meaning::Password | Meaning::Pass | Meaning::Pwd | Meaning::Token | Meaning::Secret
-        | Meaning::SecretName | Meaning::Key => plain(window, &place, meaning, after_colon, found),
+        Meaning::Password
+        | Meaning::Pass
+        | Meaning::Pwd
+        | Meaning::Token
+        | Meaning::Secret
+        | Meaning::SecretName
+        | Meaning::Key => plain(window, &place, meaning, after_colon, found),
     }
+}
+
+/// A segment of a colon-separated path (`arn:…:secret:x`), or a test runner's `PASS: x`.
+fn is_no_name(window: &Window<'_>, start: usize, end: usize) -> bool {
+    matches!(window.before(start, 1), Some(b':' | b'/'))
+        || window.slice(start, end) == b"PASS" && window.at(end) == Some(b':')
 }
 
 /// A name does not end in punctuation: `password.` closes a sentence, `token-` is cut off.
@@ -118,8 +132,11 @@ fn place(window: &Window<'_>, start: usize, end: usize) -> Option<Place> {
     let flag = window.bytes.get(start) == Some(&b'-')
         && !window.before(start, 1).is_some_and(|byte| byte.is_ascii_alphanumeric());
     let blank = flag || follows_login(window, start);
-    (blank && window.at(at) != Some(b'-'))
-        .then_some(Place { separator: Separator::Blank, value_at: at, wrap: Wrap::None })
+    (blank && window.at(at) != Some(b'-')).then_some(Place {
+        separator: Separator::Blank,
+        value_at: at,
+        wrap: Wrap::None,
+    })
 }
 
 fn separator(window: &Window<'_>, at: usize) -> Option<(Separator, usize)> {
@@ -203,8 +220,7 @@ fn read(window: &Window<'_>, place: &Place, after_colon: bool) -> (usize, usize,
     }
     let end = bare_end(window, at);
     let next = window.skip_blanks(end);
-    let more = next > end
-        && window.at(next).is_some_and(|byte| byte.is_ascii_alphabetic());
+    let more = next > end && window.at(next).is_some_and(|byte| byte.is_ascii_alphabetic());
     let form = if after_colon && more { Form::Prose } else { Form::Bare };
     (at, end, form)
 }
@@ -245,8 +261,9 @@ fn plain(
     let text = window.slice(start, end);
     // `token=Bearer …` and `x-api-key: Token …` carry a scheme as well.
     if let Some(skip) = scheme(text) {
-        let (start, end) = (start + skip, end);
-        found.push(Span::new(start, end, meaning.kind()));
+        if !value::is_stand_in(&text[skip..], Form::Bare) {
+            found.push(Span::new(start + skip, end, meaning.kind()));
+        }
         return;
     }
     if !value::is_secret(meaning, text, form) {
@@ -263,8 +280,23 @@ fn ends_sentence(window: &Window<'_>, end: usize) -> bool {
 }
 
 const SCHEMES: &[&str] = &[
-    "bearer", "basic", "token", "digest", "negotiate", "ntlm", "apikey", "geniekey", "splunk",
-    "sharedkey", "aws4-hmac-sha256", "hmac", "key", "bot", "jwt", "ssws", "discogs",
+    "bearer",
+    "basic",
+    "token",
+    "digest",
+    "negotiate",
+    "ntlm",
+    "apikey",
+    "geniekey",
+    "splunk",
+    "sharedkey",
+    "aws4-hmac-sha256",
+    "hmac",
+    "key",
+    "bot",
+    "jwt",
+    "ssws",
+    "discogs",
 ];
 
 /// Length of an authentication scheme and its blank at the start of a value.
@@ -272,7 +304,7 @@ fn scheme(value: &[u8]) -> Option<usize> {
     let blank = value.iter().take(20).position(|byte| *byte == b' ')?;
     let known = SCHEMES.iter().any(|s| value[..blank].eq_ignore_ascii_case(s.as_bytes()));
     let rest = value.get(blank + 1..)?;
-    (known && rest.len() >= 4 && !value::is_stand_in(rest, Form::Bare)).then_some(blank + 1)
+    (known && rest.len() >= 4).then_some(blank + 1)
 }
 
 fn authorization(window: &Window<'_>, place: &Place, found: &mut Found) {
@@ -281,7 +313,9 @@ fn authorization(window: &Window<'_>, place: &Place, found: &mut Found) {
     if form == Form::Quoted {
         let text = window.slice(start, end);
         if let Some(skip) = scheme(text) {
-            found.push(Span::new(start + skip, end, kind));
+            if !value::is_stand_in(&text[skip..], Form::Bare) {
+                found.push(Span::new(start + skip, end, kind));
+            }
         } else if value::is_secret(Meaning::Authorization, text, form) && !text.contains(&b' ') {
             found.push(Span::new(start, end, kind));
         }
@@ -345,20 +379,15 @@ fn cookie(window: &Window<'_>, place: &Place, meaning: Meaning, found: &mut Foun
     }
 }
 
-/// Redacts nothing itself: the finding that JSON values of this name are judged by.
+/// What has to be hidden of a JSON string or number under this name.
 pub(super) fn finding(name: &str, value: &str) -> Option<Finding> {
     let meaning = names::meaning(name.as_bytes())?;
-    if let Meaning::Authorization = meaning {
-        let skip = scheme(value.as_bytes());
-        let judged = value::is_secret(meaning, value.as_bytes(), Form::Quoted);
-        return match skip {
-            Some(skip) => Some(Finding { start: skip, kind: meaning.kind() }),
-            None => judged.then_some(Finding { start: 0, kind: meaning.kind() }),
-        };
-    }
-    if let Some(start) = scheme(value.as_bytes()) {
-        return Some(Finding { start, kind: meaning.kind() });
-    }
-    value::is_secret(meaning, value.as_bytes(), Form::Quoted)
-        .then_some(Finding { start: 0, kind: meaning.kind() })
+    let start = scheme(value.as_bytes()).unwrap_or(0);
+    let text = &value.as_bytes()[start..];
+    let secret = if start > 0 {
+        !value::is_stand_in(text, Form::Bare)
+    } else {
+        value::is_secret(meaning, text, Form::Quoted)
+    };
+    secret.then_some(Finding { start, kind: meaning.kind() })
 }

@@ -136,8 +136,8 @@ fn kind_follows(window: &Window<'_>, from: usize, indent: usize) -> bool {
 
 pub(super) fn json_kind(window: &Window<'_>, end: usize, state: &mut State, found: &mut Found) {
     let Some(value) = json_value(window, end) else { return };
-    state.json = Quote::at(window, value)
-        .is_some_and(|quote| is_secret_word(window, value + quote.len()));
+    state.json =
+        Quote::at(window, value).is_some_and(|quote| is_secret_word(window, value + quote.len()));
     found.secret_name_seen |= state.json;
 }
 
@@ -149,12 +149,21 @@ fn json_value(window: &Window<'_>, after_quote: usize) -> Option<usize> {
 }
 
 /// A flat object of strings after `"data"` or `"stringData"`.
-pub(super) fn json_data(window: &Window<'_>, end: usize, state: State, found: &mut Found) {
+pub(super) fn json_data(
+    window: &Window<'_>,
+    start: usize,
+    end: usize,
+    state: State,
+    found: &mut Found,
+) {
+    let own = window.slice(start.saturating_sub(7), start).eq_ignore_ascii_case(b"\"string");
+    if !own && window.before(start, 1) != Some(b'"') {
+        return;
+    }
     let Some(open) = json_value(window, end) else { return };
     if window.at(open) != Some(b'{') {
         return;
     }
-    let own = window.slice(end.saturating_sub(13), end).windows(10).any(|part| part == b"stringData");
     let gap = |byte: u8| byte.is_ascii_whitespace() || byte == b',';
     let gaps = |from: usize| {
         let mut at = window.run(from, 256, gap);
@@ -190,8 +199,19 @@ pub(super) fn json_data(window: &Window<'_>, end: usize, state: State, found: &m
 
 fn json_kind_follows(window: &Window<'_>, from: usize) -> bool {
     let mut at = from;
+    // `from` is where the data object closes; its parent closes at depth -1. Braces inside strings
+    // are balanced in practice (an object's last applied form).
+    let mut depth = 1_i32;
     while at - from < 8 * 1024 && window.at(at).is_some() {
         let byte = window.bytes[at];
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            _ => {}
+        }
+        if depth < 0 {
+            return false;
+        }
         if matches!(byte, b'd' | b'k')
             && matches!(window.before(at, 1), Some(b'"'))
             && (window.has_exactly(at, b"data") || window.has_exactly(at, b"kind"))

@@ -40,25 +40,111 @@ pub(super) const NAME_BYTES_MAX: usize = 96;
 
 /// Words after the telling word that do not change what the value is.
 const QUALIFIERS: &[&str] = &[
-    "prod", "production", "staging", "dev", "test", "old", "new", "current", "previous", "primary",
-    "secondary", "base64", "b64", "value", "plain", "plaintext", "text", "raw", "hash", "hashed",
-    "encrypted", "enc", "main", "default", "confirm", "confirmation", "again", "repeat", "data",
-    "v1", "v2", "admin", "root",
+    "prod",
+    "production",
+    "staging",
+    "dev",
+    "test",
+    "old",
+    "new",
+    "current",
+    "previous",
+    "primary",
+    "secondary",
+    "base64",
+    "b64",
+    "value",
+    "plain",
+    "plaintext",
+    "text",
+    "raw",
+    "hash",
+    "hashed",
+    "encrypted",
+    "enc",
+    "main",
+    "default",
+    "confirm",
+    "confirmation",
+    "again",
+    "repeat",
+    "data",
+    "v1",
+    "v2",
+    "admin",
+    "root",
 ];
 
 /// Words before `token` that make it a cursor or a unit of text.
 const CURSORS: &[&str] = &[
-    "page", "next", "continuation", "continue", "sync", "cancellation", "pagination", "unexpected",
-    "cursor", "resume", "parser", "stop", "eos", "pad", "client_request", "idempotency", "fencing",
+    "page",
+    "next",
+    "continuation",
+    "continue",
+    "sync",
+    "cancellation",
+    "pagination",
+    "unexpected",
+    "cursor",
+    "resume",
+    "parser",
+    "stop",
+    "eos",
+    "pad",
+    "client_request",
+    "idempotency",
+    "fencing",
 ];
+
+/// Words before `secret` that make it the name of a Kubernetes object.
+const OBJECT_OWNERS: &[&str] =
+    &["pull", "tls", "image", "ca", "cert", "certificate", "existing", "registry"];
 
 /// Words before `key` (or `keys`) that make it a secret.
 const KEY_OWNERS: &[&str] = &[
-    "api", "access", "secret", "private", "account", "shared", "encryption", "signing", "master",
-    "storage", "service", "license", "licence", "routing", "integration", "auth", "app",
-    "application", "subscription", "write", "admin", "deploy", "webhook", "hmac", "aes", "jwt",
-    "session", "cookie", "client", "gateway", "ingest", "insights", "instrumentation", "function",
-    "host_private", "consumer", "sas", "bot", "rsa", "crypto", "cipher", "unseal", "wrapping",
+    "api",
+    "access",
+    "secret",
+    "private",
+    "account",
+    "shared",
+    "encryption",
+    "signing",
+    "master",
+    "storage",
+    "service",
+    "license",
+    "licence",
+    "routing",
+    "integration",
+    "auth",
+    "app",
+    "application",
+    "subscription",
+    "write",
+    "admin",
+    "deploy",
+    "webhook",
+    "hmac",
+    "aes",
+    "jwt",
+    "session",
+    "cookie",
+    "client",
+    "gateway",
+    "ingest",
+    "insights",
+    "instrumentation",
+    "function",
+    "host_private",
+    "consumer",
+    "sas",
+    "bot",
+    "rsa",
+    "crypto",
+    "cipher",
+    "unseal",
+    "wrapping",
 ];
 
 /// Judges one key.
@@ -69,14 +155,15 @@ pub(super) fn meaning(key: &[u8]) -> Option<Meaning> {
     let words = words(key);
     let mut words: &[String] = &words;
     while let [rest @ .., last] = words {
-        let filler = QUALIFIERS.contains(&last.as_str())
-            || last.bytes().all(|byte| byte.is_ascii_digit());
+        let filler =
+            QUALIFIERS.contains(&last.as_str()) || last.bytes().all(|byte| byte.is_ascii_digit());
         if !filler || rest.is_empty() {
             break;
         }
         words = rest;
     }
     let (last, before) = words.split_last()?;
+    let last = last.trim_end_matches(|letter: char| letter.is_ascii_digit());
     let owner = before.last().map_or("", String::as_str);
     by_last_word(last, owner)
 }
@@ -93,7 +180,9 @@ fn by_last_word(last: &str, owner: &str) -> Option<Meaning> {
         "pass" if owner == "proxy" || owner == "fastcgi" || owner == "uwsgi" => return None,
         "pass" => return Some(Meaning::Pass),
         "token" if CURSORS.contains(&owner) => return None,
-        "secret" if owner.is_empty() => return Some(Meaning::SecretName),
+        "secret" if owner.is_empty() || OBJECT_OWNERS.contains(&owner) => {
+            return Some(Meaning::SecretName);
+        }
         "authorization" => return Some(Meaning::Authorization),
         "cookie" if owner == "set" => return Some(Meaning::SetCookie),
         "cookie" | "cookies" => return Some(Meaning::Cookie),

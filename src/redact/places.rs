@@ -24,6 +24,11 @@ pub(super) fn url(window: &Window<'_>, start: usize, end: usize, found: &mut Fou
     let mut index = end;
     while index - end < 1024 {
         let Some(byte) = window.at(index) else { break };
+        if byte == b'[' && window.has_exactly(index, b"[redacted:") {
+            // The colon of a marker separates nothing.
+            index = window.run(index, 64, |byte| byte != b']');
+            continue;
+        }
         match byte {
             b'/' | b'?' | b'#' if at_sign.is_some() || !password_slash(window, index, colon) => {
                 break;
@@ -69,7 +74,10 @@ fn password_slash(window: &Window<'_>, index: usize, colon: Option<(usize, usize
     }
     let word = window.run(index + 1, 48, |byte| {
         !byte.is_ascii_whitespace()
-            && !matches!(byte, b'@' | b'"' | b'\'' | b'<' | b'>' | b'\\' | b'/' | b'&' | b'=' | b'?')
+            && !matches!(
+                byte,
+                b'@' | b'"' | b'\'' | b'<' | b'>' | b'\\' | b'/' | b'&' | b'=' | b'?'
+            )
     });
     window.at(word) == Some(b'@')
 }
@@ -80,7 +88,9 @@ pub(super) fn dsn(window: &Window<'_>, start: usize, found: &mut Found) {
         !byte.is_ascii_whitespace() && !matches!(byte, b'"' | b'\'' | b'=' | b'`' | b'<' | b'>')
     });
     let text = window.slice(left, start);
-    let Some(colon) = text.iter().position(|byte| *byte == b':') else { return };
+    // The colon of a marker separates nothing.
+    let marker = text.windows(10).position(|part| part == b"[redacted:").unwrap_or(text.len());
+    let Some(colon) = text[..marker].iter().position(|byte| *byte == b':') else { return };
     if !is_stand_in(&text[colon + 1..], Form::Quoted) {
         found.push(Span::new(left + colon + 1, start, "url_password"));
     }
@@ -214,7 +224,8 @@ pub(super) fn command(
     if !window.starts_word(start) && !direct {
         return;
     }
-    let mut at = if direct { end - 1 } else { end };
+    // A literal that ends in a blank has taken the one before the first flag.
+    let mut at = if window.bytes[end - 1] == b' ' { end - 1 } else { end };
     let limit = at + 256;
     while at < limit {
         let Some(byte) = window.at(at) else { return };
@@ -309,9 +320,8 @@ pub(super) fn pgpass(window: &Window<'_>, start: usize, end: usize, found: &mut 
     if user == database + 1 || window.at(user) != Some(b':') {
         return;
     }
-    let to = window.run(user + 1, 256, |byte| {
-        !byte.is_ascii_whitespace() && !matches!(byte, b'"' | b'\'')
-    });
+    let to = window
+        .run(user + 1, 256, |byte| !byte.is_ascii_whitespace() && !matches!(byte, b'"' | b'\''));
     if !is_stand_in(window.slice(user + 1, to), Form::Quoted) {
         found.push(Span::new(user + 1, to, "password"));
     }

@@ -144,6 +144,5 @@ fn gives_way(window: &Window<'_>, index: usize) -> bool {
     let name = window.run(index + 1, 40, |byte| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b' ')
     });
-    name > index + 1
-        && (matches!(window.at(name), Some(b'=' | b':')) || window.has(name, b"%3D"))
+    name > index + 1 && (matches!(window.at(name), Some(b'=' | b':')) || window.has(name, b"%3D"))
 }

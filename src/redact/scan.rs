@@ -66,15 +66,16 @@ pub(super) struct Progress {
 pub(super) fn walk(window: &Window<'_>, progress: &mut Progress, found: &mut Found) {
     let anchors = anchors::builtin();
     let length = window.bytes.len();
+    // From here on a longer literal may be cut off.
+    let open = length.saturating_sub(anchors.longest - 1);
     while progress.at < length {
         let input = aho_corasick::Input::new(window.bytes).range(progress.at..length);
         let Some(hit) = anchors.automaton.find(input) else {
-            let open = length.saturating_sub(anchors.longest - 1);
             progress.at = if window.is_whole() { length } else { progress.at.max(open) };
             return;
         };
-        if !window.is_whole() && hit.start() + anchors.longest > length {
-            progress.at = hit.start();
+        if !window.is_whole() && hit.start() >= open {
+            progress.at = progress.at.max(open);
             return;
         }
         let before = found.spans.len();
@@ -121,7 +122,7 @@ fn examine(
         Rule::YamlKind => manifest::yaml_kind(window, start, end, state),
         Rule::YamlData => manifest::yaml_data(window, start, end, *state, found),
         Rule::JsonKind => manifest::json_kind(window, end, state, found),
-        Rule::JsonData => manifest::json_data(window, end, *state, found),
+        Rule::JsonData => manifest::json_data(window, start, end, *state, found),
         Rule::Escape => {
             let hex = window.slice(end, end + 2);
             // Go writes `<`, `>` and `&` this way; other ASCII hides something.
@@ -133,7 +134,7 @@ fn examine(
 
 /// Merges touching findings of both layers; overlapping ones become one.
 pub(super) fn merge(spans: &mut Vec<Span>) {
-    spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end)));
+    spans.sort_by_key(|span| (span.start, std::cmp::Reverse(span.end), span.kind));
     spans.dedup_by(|next, kept| {
         let overlaps = next.start < kept.end;
         if overlaps {

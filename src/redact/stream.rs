@@ -61,9 +61,7 @@ impl Stream {
         let mut found = Found { spans: std::mem::take(&mut self.spans), secret_name_seen: false };
         scan::walk(&window, &mut self.progress, &mut found);
         self.exact_at = match self.redactor.exact.as_ref() {
-            Some(exact) => {
-                exact.walk(self.held.as_bytes(), self.exact_at, reach, &mut found.spans)
-            }
+            Some(exact) => exact.walk(self.held.as_bytes(), self.exact_at, reach, &mut found.spans),
             None => self.held.len(),
         };
         self.spans = found.spans;
@@ -77,10 +75,10 @@ impl Stream {
         let decided = cut.map_or(decided, |span| span.start).max(self.from);
         let decided = self.held.floor_char_boundary(decided).max(self.from);
         let ready = merged.partition_point(|span| span.end <= decided);
+        self.spans.retain(|span| span.end > decided);
         let mut out = String::with_capacity(decided - self.from);
         scan::write(&self.held, self.from, decided, &merged[..ready], &mut out);
         self.from = decided;
-        self.spans = merged.split_off(ready);
         out
     }
 

@@ -157,7 +157,6 @@ pub(super) const TOKENS: &[Token] = &[
     token("sntryu_", "sentry_token", Body::Hex, 64, 64),
     token("sha256~", "openshift_token", Body::Slug, 43, 43),
     token("AGE-SECRET-KEY-1", "age_key", Body::Upper, 58, 58),
-    token("SCRAM-SHA-256$", "password_hash", Body::Wide, 40, 300),
     token("PSK=", "key", Body::Hex, 32, 64),
 ];
 
@@ -286,15 +285,41 @@ pub(super) fn webhook(window: &Window<'_>, start: usize, end: usize, found: &mut
 
 /// How stored password hashes begin.
 pub(super) const HASHES: &[&str] = &[
-    "$2a$", "$2b$", "$2y$", "$1$", "$5$", "$6$", "$y$", "$7$", "$gy$", "$apr1$", "$argon2id$",
-    "$argon2i$", "$argon2d$", "$scrypt$", "$pbkdf2", "$sha1$", "pbkdf2_sha256$", "pbkdf2_sha1$",
-    "bcrypt$$2", "argon2$argon2", "{SSHA}", "{SSHA256}", "{SSHA512}", "{SHA}", "{CRYPT}",
-    "scrypt:32768:", "pbkdf2:sha256:",
+    "$2a$",
+    "$2b$",
+    "$2y$",
+    "$1$",
+    "$5$",
+    "$6$",
+    "$y$",
+    "$7$",
+    "$gy$",
+    "$apr1$",
+    "$argon2id$",
+    "$argon2i$",
+    "$argon2d$",
+    "$scrypt$",
+    "$pbkdf2",
+    "$sha1$",
+    "pbkdf2_sha256$",
+    "pbkdf2_sha1$",
+    "bcrypt$$2",
+    "argon2$argon2",
+    "{SSHA}",
+    "{SSHA256}",
+    "{SSHA512}",
+    "{SHA}",
+    "{CRYPT}",
+    "scrypt:32768:",
+    "pbkdf2:sha256:",
+    "SCRAM-SHA-256$",
 ];
 
 pub(super) fn hash(window: &Window<'_>, start: usize, end: usize, found: &mut Found) {
+    let scram = window.has_exactly(start, b"SCRAM");
     let to = window.run(end, 512, |byte| {
         byte.is_ascii_alphanumeric()
+            || byte == b':' && scram
             || matches!(byte, b'$' | b'.' | b'/' | b'+' | b'=' | b',' | b'-' | b'_')
     });
     let text = window.slice(end, to);
@@ -313,7 +338,8 @@ const PEM_BYTES_MAX: usize = 32 * 1024;
 pub(super) fn pem(window: &Window<'_>, start: usize, end: usize, found: &mut Found) {
     if window.has_exactly(start, b"PuTTY-User-Key-File") {
         let to = window.run(end, PEM_BYTES_MAX, |byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b':' | b'-' | b' ')
+            byte.is_ascii_alphanumeric()
+                || matches!(byte, b'+' | b'/' | b'=' | b':' | b'-' | b' ')
                 || byte.is_ascii_whitespace()
         });
         if to - end > 64 {
@@ -340,6 +366,8 @@ pub(super) fn pem(window: &Window<'_>, start: usize, end: usize, found: &mut Fou
             if window.has_exactly(at, b"-----BEGIN ") {
                 break;
             }
+        } else if window.bytes[at] == b'[' && window.has_exactly(at, b"[redacted:") {
+            break;
         }
         at += 1;
     }

@@ -16,23 +16,131 @@ pub(super) enum Form {
 
 /// What people write where a secret would stand.
 const STAND_INS: &[&str] = &[
-    "null", "nil", "none", "undefined", "true", "false", "yes", "no", "on", "off", "redacted",
-    "masked", "hidden", "unset", "empty", "string", "str", "int", "bool", "bytes", "object",
-    "optional", "required", "default", "enabled", "disabled", "set", "missing", "present",
-    "invalid", "valid", "expired", "incorrect", "wrong", "failed", "failure", "success", "ok",
-    "error", "unknown", "rejected", "accepted", "denied", "revoked", "rotated", "changed",
-    "updated", "created", "deleted", "found", "not", "for", "from", "is", "was", "and", "or", "the",
-    "n/a", "na", "sha256", "md5", "basic", "bearer", "digest", "plain", "auto", "any", "file",
-    "env", "prompt", "ask", "stdin", "unauthorized", "forbidden", "function", "func", "self",
-    "uuid", "varchar", "char", "byte", "option", "vec", "map", "list", "array", "number",
-    "authentication", "authorization", "mismatch", "timeout",
+    "null",
+    "nil",
+    "none",
+    "undefined",
+    "true",
+    "false",
+    "yes",
+    "no",
+    "on",
+    "off",
+    "redacted",
+    "masked",
+    "hidden",
+    "unset",
+    "empty",
+    "string",
+    "str",
+    "int",
+    "bool",
+    "bytes",
+    "object",
+    "optional",
+    "required",
+    "default",
+    "enabled",
+    "disabled",
+    "set",
+    "missing",
+    "present",
+    "invalid",
+    "valid",
+    "expired",
+    "incorrect",
+    "wrong",
+    "failed",
+    "failure",
+    "success",
+    "ok",
+    "error",
+    "unknown",
+    "rejected",
+    "accepted",
+    "denied",
+    "revoked",
+    "rotated",
+    "changed",
+    "updated",
+    "created",
+    "deleted",
+    "found",
+    "not",
+    "for",
+    "from",
+    "is",
+    "was",
+    "and",
+    "or",
+    "the",
+    "n/a",
+    "na",
+    "sha256",
+    "md5",
+    "basic",
+    "bearer",
+    "digest",
+    "plain",
+    "auto",
+    "any",
+    "file",
+    "env",
+    "prompt",
+    "ask",
+    "stdin",
+    "unauthorized",
+    "forbidden",
+    "function",
+    "func",
+    "self",
+    "uuid",
+    "varchar",
+    "char",
+    "byte",
+    "option",
+    "vec",
+    "map",
+    "list",
+    "array",
+    "number",
+    "authentication",
+    "authorization",
+    "mismatch",
+    "timeout",
 ];
 
 const CODE: &[&[u8]] = &[
-    b"os.environ", b"os.getenv", b"process.env", b"system.getenv", b"env.", b"env[", b"config.",
-    b"settings.", b"self.", b"this.", b"var.", b"local.", b"data.", b"module.", b"args.",
-    b"secrets.", b"params.", b"request.", b"req.", b"user.", b"ctx.", b"vault:", b"arn:aws:",
-    b"ssm:", b"op://", b"keyring:", b"secretmanager:", b"ref+", b"file:", b"env:",
+    b"os.environ",
+    b"os.getenv",
+    b"process.env",
+    b"system.getenv",
+    b"env.",
+    b"env[",
+    b"config.",
+    b"settings.",
+    b"self.",
+    b"this.",
+    b"var.",
+    b"local.",
+    b"data.",
+    b"module.",
+    b"args.",
+    b"secrets.",
+    b"params.",
+    b"request.",
+    b"req.",
+    b"user.",
+    b"ctx.",
+    b"vault:",
+    b"arn:aws:",
+    b"ssm:",
+    b"op://",
+    b"keyring:",
+    b"secretmanager:",
+    b"ref+",
+    b"file:",
+    b"env:",
 ];
 
 pub(super) fn is_secret(meaning: Meaning, value: &[u8], form: Form) -> bool {
@@ -46,10 +154,7 @@ pub(super) fn is_secret(meaning: Meaning, value: &[u8], form: Form) -> bool {
         },
         Meaning::Pwd => !is_path(value) && !is_code(value),
         Meaning::Pass => {
-            value.len() >= 4
-                && is_odd_word(value)
-                && !is_number(value)
-                && !is_code(value)
+            value.len() >= 4 && is_odd_word(value) && !is_number(value) && !is_code(value)
         }
         Meaning::Token => value.len() >= 8 && is_opaque(value) && !is_code(value),
         Meaning::Secret => {
@@ -80,10 +185,14 @@ pub(super) fn is_stand_in(value: &[u8], form: Form) -> bool {
     {
         return true;
     }
-    if matches!(value, [b'$', b'{' | b'(', ..] | [b'{', b'{', ..] | [b'{', b'%', ..] | [b'%', b'(', ..])
-        || *first == b'%' && rest.len() <= 2 && rest.iter().all(u8::is_ascii_alphabetic)
+    if matches!(
+        value,
+        [b'$', b'{' | b'(', ..] | [b'{', b'{', ..] | [b'{', b'%', ..] | [b'%', b'(', ..]
+    ) || *first == b'%' && rest.len() <= 2 && rest.iter().all(u8::is_ascii_alphabetic)
         || *first == b'$' && !rest.is_empty() && rest.iter().all(|b| is_variable(*b))
-        || *first == b'{' && value.ends_with(b"}") && rest[..rest.len() - 1].iter().all(|b| is_variable(*b))
+        || *first == b'{'
+            && value.ends_with(b"}")
+            && rest[..rest.len() - 1].iter().all(|b| is_variable(*b))
     {
         return true;
     }
@@ -138,7 +247,8 @@ pub(super) fn is_opaque(value: &[u8]) -> bool {
     if value.iter().any(u8::is_ascii_whitespace) {
         return false;
     }
-    let lower_path = value.starts_with(b"/") || value.starts_with(b"./") || value.starts_with(b"~/");
+    let lower_path =
+        value.starts_with(b"/") || value.starts_with(b"./") || value.starts_with(b"~/");
     if lower_path && !value.iter().any(u8::is_ascii_uppercase) {
         return false;
     }
@@ -174,7 +284,11 @@ fn is_object_name(value: &[u8]) -> bool {
         && value.iter().all(allowed)
         && value.split(|byte| matches!(byte, b'-' | b'.' | b'/')).all(|piece| {
             !piece.is_empty()
-                && (piece.len() <= 5 || !piece.iter().any(u8::is_ascii_digit) || piece.len() <= 10 && piece[0].is_ascii_alphabetic() && piece[..piece.len() - 2].iter().all(u8::is_ascii_lowercase))
+                && (piece.len() <= 5
+                    || !piece.iter().any(u8::is_ascii_digit)
+                    || piece.len() <= 10
+                        && piece[0].is_ascii_alphabetic()
+                        && piece[..piece.len() - 2].iter().all(u8::is_ascii_lowercase))
         })
 }
 
