@@ -161,13 +161,14 @@ impl Walk<'_> {
     fn value(&mut self, range: Range<usize>) {
         let owner = self.data_owner();
         let is_empty = matches!(&self.raw[range.clone()], "\"\"" | "null" | "true" | "false");
-        if let Some(owner) = owner {
-            if !is_empty && let Some(level) = self.levels.get_mut(owner) {
-                // The key of the owner is still `data` or `stringData`.
-                let own = level.key.as_deref() == Some("stringData");
-                let list = if own { &mut level.string_data } else { &mut level.data };
-                list.push(range.clone());
-            }
+        if let Some(owner) = owner
+            && !is_empty
+            && let Some(level) = self.levels.get_mut(owner)
+        {
+            // The key of the owner is still `data` or `stringData`.
+            let own = level.key.as_deref() == Some("stringData");
+            let list = if own { &mut level.string_data } else { &mut level.data };
+            list.push(range.clone());
         }
         let key = self.levels.last().and_then(|level| level.key.clone());
         if let (Some(key), Some(level)) = (key.as_deref(), self.levels.last_mut())

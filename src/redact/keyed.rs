@@ -32,6 +32,8 @@ struct Place {
 
 pub(super) fn examine(window: &Window<'_>, start: usize, end: usize, found: &mut Found) {
     let name_start = window.run_left(start, 64, is_name);
+    let seam = Some(window.seam()).filter(|seam| *seam <= start).unwrap_or(0);
+    let name_start = name_start.max(seam);
     if window.slice(name_start.saturating_sub(9), name_start).ends_with(b"[redacted:") {
         return;
     }
@@ -129,8 +131,7 @@ fn place(window: &Window<'_>, start: usize, end: usize) -> Option<Place> {
     if window.at(at) == Some(b'\'') {
         return Some(Place { separator: Separator::Quote, value_at: at, wrap: Wrap::None });
     }
-    let flag = window.bytes.get(start) == Some(&b'-')
-        && !window.before(start, 1).is_some_and(|byte| byte.is_ascii_alphanumeric());
+    let flag = window.bytes.get(start) == Some(&b'-') && window.starts_word(start);
     let blank = flag || follows_login(window, start);
     (blank && window.at(at) != Some(b'-')).then_some(Place {
         separator: Separator::Blank,

@@ -59,12 +59,15 @@ impl Found {
 #[derive(Default, Clone, Copy)]
 pub(super) struct Progress {
     pub(super) at: usize,
+    /// Where the last finding ended.
+    pub(super) seam: usize,
     pub(super) manifest: manifest::State,
 }
 
 /// Walks on; afterwards everything before `progress.at` is decided.
 pub(super) fn walk(window: &Window<'_>, progress: &mut Progress, found: &mut Found) {
     let anchors = anchors::builtin();
+    window.set_seam(progress.seam);
     let length = window.bytes.len();
     // From here on a longer literal may be cut off.
     let open = length.saturating_sub(anchors.longest - 1);
@@ -89,6 +92,10 @@ pub(super) fn walk(window: &Window<'_>, progress: &mut Progress, found: &mut Fou
             return;
         }
         let reached = found.spans[before..].iter().map(|span| span.end).max();
+        if let Some(reached) = reached {
+            progress.seam = reached;
+            window.set_seam(reached);
+        }
         progress.at = reached.unwrap_or(0).max(hit.end());
     }
 }

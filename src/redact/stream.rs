@@ -93,6 +93,7 @@ impl Stream {
         self.held.drain(..drop);
         self.from -= drop;
         self.progress.at -= drop;
+        self.progress.seam = self.progress.seam.saturating_sub(drop);
         self.exact_at -= drop;
         self.look_at -= drop;
         for span in &mut self.spans {

@@ -213,12 +213,18 @@ fn is_code(value: &[u8]) -> bool {
     let starts = |literal: &&[u8]| {
         value.get(..literal.len()).is_some_and(|head| head.eq_ignore_ascii_case(literal))
     };
-    if CODE.iter().any(|literal| starts(literal)) || value.starts_with(b"&") {
+    if CODE.iter().any(starts) || is_reference(value) {
         return true;
     }
     let name = value.iter().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.'));
     let name = name.count();
     name > 2 && value.get(name) == Some(&b'(')
+}
+
+/// `&self.name`, `&name`.
+fn is_reference(value: &[u8]) -> bool {
+    let name = |byte: &u8| byte.is_ascii_lowercase() || matches!(byte, b'_' | b'.');
+    value.strip_prefix(b"&").is_some_and(|rest| rest.iter().all(name))
 }
 
 /// An absolute or relative path in lower case, or an address without a password.
@@ -238,7 +244,7 @@ fn is_number(value: &[u8]) -> bool {
 fn is_odd_word(value: &[u8]) -> bool {
     let word = value.strip_suffix(b".").unwrap_or(value);
     word.iter().enumerate().any(|(index, byte)| {
-        !byte.is_ascii_lowercase() && !(index == 0 && byte.is_ascii_uppercase())
+        !(byte.is_ascii_lowercase() || index == 0 && byte.is_ascii_uppercase())
     })
 }
 

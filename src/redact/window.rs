@@ -13,6 +13,9 @@ pub(super) struct Window<'a> {
     pub(super) bytes: &'a [u8],
     reach: Reach,
     short: Cell<bool>,
+    /// Where the last finding ended: a word may start there, as it does behind the marker that a
+    /// second pass sees.
+    seam: Cell<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub(super) enum Reach {
 
 impl<'a> Window<'a> {
     pub(super) fn new(text: &'a str, reach: Reach) -> Self {
-        Self { bytes: text.as_bytes(), reach, short: Cell::new(false) }
+        Self { bytes: text.as_bytes(), reach, short: Cell::new(false), seam: Cell::new(0) }
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -35,6 +38,14 @@ impl<'a> Window<'a> {
     /// Says whether a rule asked for bytes that have not arrived, and forgets it.
     pub(super) fn take_short(&self) -> bool {
         self.short.replace(false)
+    }
+
+    pub(super) fn seam(&self) -> usize {
+        self.seam.get()
+    }
+
+    pub(super) fn set_seam(&self, index: usize) {
+        self.seam.set(index);
     }
 
     pub(super) fn at(&self, index: usize) -> Option<u8> {
@@ -95,6 +106,9 @@ impl<'a> Window<'a> {
     /// `\n` or `%3D` whose last letter only looks like one.
     pub(super) fn starts_word(&self, index: usize) -> bool {
         let Some(previous) = self.before(index, 1) else { return true };
+        if index == self.seam() {
+            return true;
+        }
         if !previous.is_ascii_alphanumeric() && previous != b'_' {
             return true;
         }
