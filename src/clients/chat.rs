@@ -25,7 +25,7 @@ pub use reply::{Counted, Origin, Reply, ToolCall, Usage};
 use transport::Transport;
 
 /// One model at one address.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
     /// Its name for people, in errors and logs.
     pub name: String,
@@ -41,6 +41,16 @@ pub struct Endpoint {
     pub temperature: Option<f32>,
     pub reasoning: Reasoning,
     pub options: Options,
+}
+
+impl std::fmt::Debug for Endpoint {
+    /// Leaves the address out, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("name", &self.name)
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether a model wants to see its own reasoning again in later turns.

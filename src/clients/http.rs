@@ -23,7 +23,7 @@ const EXCERPT_CHARS: usize = 300;
 const REDIRECTS_MAX: usize = 3;
 
 /// How to reach one service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// From the first byte sent to the last byte read.
     pub timeout_ms: u64,
@@ -44,6 +44,18 @@ impl Default for Options {
             proxy: None,
             auth: Auth::None,
         }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    /// Leaves the proxy out, whose address may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("timeout_ms", &self.timeout_ms)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
+            .field("ca_file", &self.ca_file)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,6 +93,9 @@ pub enum Error {
         body_excerpt: String,
         retry_after_ms: Option<u64>,
     },
+    /// Ask for less.
+    #[error("{what} at {url} sent more than {bytes_max} bytes")]
+    TooLarge { what: String, url: String, bytes_max: usize },
     /// It answered, but not what this service answers; the address is probably not the right one.
     #[error("{what} at {url} gave an answer that cannot be used: {reason}")]
     BadAnswer { what: String, url: String, reason: String },
@@ -234,7 +249,7 @@ impl Http {
     /// Sends a request with our credentials and reads the answer, whatever its status.
     ///
     /// # Errors
-    /// `Setup`, `Unreachable`, `Timeout`, or `BadAnswer` when it is larger than `bytes_max`.
+    /// `Setup`, `Unreachable`, `Timeout`, `TooLarge`.
     pub async fn send(&self, request: RequestBuilder, bytes_max: usize) -> Result<Answer, Error> {
         let request = match self.authorization() {
             Some(value) => request.header(AUTHORIZATION, value),
@@ -254,7 +269,7 @@ impl Http {
         match read_capped(response, bytes_max).await {
             Ok(body) => Ok(Answer { status, headers, body }),
             Err(ReadError::TooLarge { bytes_max }) => {
-                Err(self.bad_answer(format!("it is larger than {bytes_max} bytes")))
+                Err(Error::TooLarge { what: self.what.clone(), url: self.shown(), bytes_max })
             }
             Err(ReadError::BrokeOff(error)) => Err(self.failed(error)),
         }
@@ -265,20 +280,22 @@ impl Http {
     /// # Errors
     /// `Status`, with an excerpt of the body that holds none of our secrets.
     pub fn success(&self, answer: Answer) -> Result<Answer, Error> {
-        if answer.is_success() {
-            return Ok(answer);
-        }
-        let body_excerpt = match redirect_target(&answer) {
+        if answer.is_success() { Ok(answer) } else { Err(self.refused(&answer)) }
+    }
+
+    /// The `Status` of an answer that is not 2xx.
+    pub fn refused(&self, answer: &Answer) -> Error {
+        let body_excerpt = match redirect_target(answer) {
             Some(target) => format!("it redirects to {target}; configure that address instead"),
             None => self.excerpt(&answer.body),
         };
-        Err(Error::Status {
+        Error::Status {
             what: self.what.clone(),
             url: self.shown(),
             status: answer.status,
             body_excerpt,
             retry_after_ms: retry_after_ms(&answer.headers),
-        })
+        }
     }
 
     /// The start of a body on one line, without control characters or our own secrets.

@@ -251,4 +251,13 @@ mod tests {
     fn tag_without_a_call_stays_text() {
         assert_eq!(split("<tool_call>", &OFFERED), ("<tool_call>".to_owned(), vec![]));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_fail(text in "(<tool_call>|</tool_call>|```(json)?|\\{|\\}|\"name\"|:|磁|\n| |a){0,40}") {
+            let (prose, calls) = split(&text, &OFFERED);
+            proptest::prop_assert!(prose.len() <= text.len());
+            proptest::prop_assert!(calls.len() <= text.len());
+        }
+    }
 }
