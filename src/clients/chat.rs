@@ -76,7 +76,7 @@ pub enum Error {
         #[source]
         source: Option<Box<http::Error>>,
     },
-    /// A wrong key, model or request: the next endpoint may answer, and somebody must mend this one.
+    /// A wrong key, model or request: the next endpoint may answer, and somebody must mend this.
     #[error("the model endpoint {endpoint} refuses the request ({status}): {message}")]
     Rejected { endpoint: String, status: u16, message: String },
     /// It answered something that is no completion.
@@ -193,12 +193,13 @@ impl Chat {
 
     /// Takes our own error out of the library's box.
     fn read_error(&self, error: OpenAIError) -> Error {
-        let reason = match error {
-            OpenAIError::Boxed(boxed) => match boxed.downcast::<Error>() {
+        let reason = if let OpenAIError::Boxed(boxed) = error {
+            match boxed.downcast::<Error>() {
                 Ok(own) => return *own,
                 Err(other) => other.to_string(),
-            },
-            other => other.to_string(),
+            }
+        } else {
+            error.to_string()
         };
         Error::Malformed { endpoint: self.endpoint.name.clone(), reason }
     }
