@@ -1,7 +1,7 @@
 //! PagerDuty's Events API v2, with the incidents that the events open and close.
 //!
-//! <https://developer.pagerduty.com/docs/events-api-v2-overview>. An event that it would refuse is a
-//! violation, answered 400 with its list of errors.
+//! <https://developer.pagerduty.com/docs/events-api-v2-overview>. An event that it would refuse is
+//! a violation, answered 400 with its list of errors.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -257,9 +257,10 @@ fn text_chars(value: &Value) -> usize {
     match value {
         Value::Object(fields) => fields
             .iter()
-            .map(|(key, value)| match value {
-                Value::String(text) if key == "text" => text.chars().count(),
-                other => text_chars(other),
+            .map(|(key, value)| match value.as_str() {
+                Some(text) if key == "text" => text.chars().count(),
+                Some(_) => 0,
+                None => text_chars(value),
             })
             .sum(),
         Value::Array(items) => items.iter().map(text_chars).sum(),

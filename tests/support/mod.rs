@@ -3,7 +3,7 @@
 //! Each checks every request against the published rules of the service it plays, refuses what the
 //! service would refuse, and keeps what broke a rule: a test ends with `violations()` empty. Not
 //! every test binary uses every double.
-#![allow(dead_code, unused_imports, clippy::disallowed_methods)]
+#![allow(dead_code, unused_imports, clippy::disallowed_methods, clippy::result_large_err)]
 
 pub mod fake_alertmanager;
 pub mod fake_model;
@@ -58,7 +58,8 @@ impl Drop for Server {
     }
 }
 
-/// State shared between a double and its server; a failed test must not hide behind a poisoned lock.
+/// State shared between a double and its server; a failed test must not hide behind a poisoned
+/// lock.
 pub struct Shared<T>(Arc<Mutex<T>>);
 
 impl<T> Clone for Shared<T> {

@@ -39,10 +39,10 @@ pub fn broken(body: &Value) -> Vec<String> {
     if body["stream"] == true {
         broken.push("stream is on".to_owned());
     }
-    let range = |key: &str, least: f64, most: f64| match &body[key] {
-        Value::Null => None,
-        value => (!value.as_f64().is_some_and(|n| (least..=most).contains(&n)))
-            .then(|| format!("{key} is {value}")),
+    let range = |key: &str, least: f64, most: f64| {
+        let value = request.get(key)?;
+        let within = value.as_f64().is_some_and(|n| (least..=most).contains(&n));
+        (!within).then(|| format!("{key} is {value}"))
     };
     broken.extend(range("temperature", 0.0, 2.0));
     broken.extend(range("max_tokens", 1.0, 1e7));
