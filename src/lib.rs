@@ -3,6 +3,7 @@
 
 pub mod safety;
 pub mod store;
+pub mod targets;
 pub mod tools;
 
 pub mod clock;
