@@ -3,7 +3,7 @@
 //! In: ready arguments and paths. Out: what the programs and files of this machine say. Never: a
 //! shell, a search of `PATH`, a wait without an end.
 
-use super::process;
+use super::launch;
 use super::{Command, Error, Ran, Reach, Tail};
 use futures::future::BoxFuture;
 use std::fs::File;
@@ -17,7 +17,7 @@ pub struct Local;
 
 impl Reach for Local {
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Ran, Error>> {
-        Box::pin(process::run(command))
+        Box::pin(launch::run(command))
     }
 
     fn systemd(&self) -> BoxFuture<'_, Result<(), String>> {

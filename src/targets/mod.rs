@@ -6,7 +6,7 @@
 
 pub mod inventory;
 pub mod local;
-pub mod process;
+mod launch;
 pub mod service;
 
 use futures::future::BoxFuture;
