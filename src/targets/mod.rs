@@ -7,6 +7,7 @@
 pub mod inventory;
 pub mod local;
 mod launch;
+pub mod process;
 pub mod service;
 
 use futures::future::BoxFuture;
