@@ -6,6 +6,8 @@ pub mod store;
 pub mod targets;
 pub mod tools;
 
+pub mod clients;
+
 pub mod clock;
 pub mod model;
 pub mod tasks;
