@@ -5,6 +5,9 @@ pub mod safety;
 pub mod store;
 pub mod tools;
 
+pub mod clients;
+pub mod notify;
+
 pub mod clock;
 pub mod model;
 pub mod tasks;

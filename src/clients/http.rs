@@ -1,0 +1,484 @@
+//! The one way to speak HTTP to an outside service.
+//!
+//! In: a base address and [`Options`]. Out: [`Http`], which sends requests and returns the whole
+//! answer, capped in time and bytes. Never: a proxy that was not named, a redirect to another host,
+//! credentials in a log line or an error. `ca_file` replaces the system's authorities, so that a
+//! private service can be pinned to its own. To add an option, give it a field in [`Options`] and
+//! apply it in `client`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use base64::Engine as _;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
+use reqwest::redirect;
+use reqwest::{Certificate, Client, Proxy, RequestBuilder, Response, Url};
+use secrecy::{ExposeSecret, SecretString};
+
+pub use super::retry_after::retry_after_ms;
+
+/// Enough to see which page or message came back, short enough for a log line.
+const EXCERPT_CHARS: usize = 300;
+/// A same-origin redirect chain longer than this is a loop.
+const REDIRECTS_MAX: usize = 3;
+
+/// How to reach one service.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// From the first byte sent to the last byte read.
+    pub timeout_ms: u64,
+    pub connect_timeout_ms: u64,
+    /// PEM bundle; when set, only these authorities are trusted.
+    pub ca_file: Option<PathBuf>,
+    /// `http://user:password@host:port`; none is taken from the environment.
+    pub proxy: Option<String>,
+    pub auth: Auth,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout_ms: 10_000,
+            connect_timeout_ms: 3_000,
+            ca_file: None,
+            proxy: None,
+            auth: Auth::None,
+        }
+    }
+}
+
+/// What the service wants to see in `Authorization`.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    None,
+    Bearer(SecretString),
+    Basic { user: String, password: SecretString },
+}
+
+/// Why a service gave no usable answer, by what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration is wrong; asking again cannot help.
+    #[error("cannot set up the client for {what}: {reason}")]
+    Setup { what: String, reason: String },
+    /// Nothing came back, or it broke off; asking later may help.
+    #[error("cannot reach {what} at {url}: {reason}. {mend}")]
+    Unreachable {
+        what: String,
+        url: String,
+        reason: String,
+        mend: &'static str,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("{what} at {url} did not answer within {timeout_ms} ms")]
+    Timeout { what: String, url: String, timeout_ms: u64 },
+    #[error("{what} at {url} answered {status}: {body_excerpt}")]
+    Status {
+        what: String,
+        url: String,
+        status: u16,
+        body_excerpt: String,
+        retry_after_ms: Option<u64>,
+    },
+    /// It answered, but not what this service answers; the address is probably not the right one.
+    #[error("{what} at {url} gave an answer that cannot be used: {reason}")]
+    BadAnswer { what: String, url: String, reason: String },
+}
+
+/// Why a body could not be read whole.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("the answer is larger than {bytes_max} bytes")]
+    TooLarge { bytes_max: usize },
+    #[error("the answer broke off")]
+    BrokeOff(#[source] reqwest::Error),
+}
+
+/// An answer with any status, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// Whether the status is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Makes the ring provider the process's TLS provider; later calls change nothing.
+///
+/// Without a provider `reqwest` panics when it builds a client.
+pub fn install_tls() {
+    // An error only says that a provider is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Reads a body of at most `bytes_max` bytes; a larger one is dropped, not cut.
+///
+/// # Errors
+/// `TooLarge`, or `BrokeOff` when the connection ends early.
+pub async fn read_capped(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, ReadError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(ReadError::BrokeOff)? {
+        if body.len() + chunk.len() > bytes_max {
+            return Err(ReadError::TooLarge { bytes_max });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// One service at one base address.
+#[derive(Clone)]
+pub struct Http {
+    client: Client,
+    what: String,
+    base: Url,
+    auth: Auth,
+    secrets: Vec<SecretString>,
+    path: PathShown,
+    timeout_ms: u64,
+}
+
+/// Whether the address's path may appear in an error.
+#[derive(Debug, Clone, Copy)]
+enum PathShown {
+    Yes,
+    No,
+}
+
+impl Http {
+    /// Prepares to ask `what` (its name for people) at `base_url`.
+    ///
+    /// A user and password in `base_url` are used as basic credentials and kept out of every error.
+    ///
+    /// # Errors
+    /// `Setup`: the address, the CA file or the proxy cannot be used.
+    pub fn new(what: &str, base_url: &str, options: &Options) -> Result<Self, Error> {
+        install_tls();
+        let setup = |reason: String| Error::Setup { what: what.to_owned(), reason };
+        let (base, auth) = address(base_url, &options.auth).map_err(setup)?;
+        let client = client(&base, options).map_err(setup)?;
+        let secrets = secrets_of(&auth);
+        let timeout_ms = options.timeout_ms;
+        Ok(Self {
+            client,
+            what: what.to_owned(),
+            base,
+            auth,
+            secrets,
+            path: PathShown::Yes,
+            timeout_ms,
+        })
+    }
+
+    /// Keeps the path out of errors too, for addresses that are themselves the secret.
+    #[must_use]
+    pub fn hiding_path(mut self) -> Self {
+        self.path = PathShown::No;
+        let path = self.base.path().trim_matches('/').to_owned();
+        if !path.is_empty() {
+            self.secrets.push(path.into());
+        }
+        self
+    }
+
+    /// The address of `path` below the base; an empty path is the base itself.
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        if !path.is_empty() {
+            let base_path = url.path().trim_end_matches('/');
+            url.set_path(&format!("{base_path}/{}", path.trim_start_matches('/')));
+        }
+        url
+    }
+
+    /// A GET with query parameters.
+    pub fn get(&self, path: &str, query: &[(&str, String)]) -> RequestBuilder {
+        let mut url = self.url(path);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.client.get(url)
+    }
+
+    /// A POST without a body yet.
+    pub fn post(&self, path: &str) -> RequestBuilder {
+        self.client.post(self.url(path))
+    }
+
+    /// The client underneath, for a library that builds its own requests.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The value of `Authorization`, marked as sensitive; none without credentials.
+    pub fn authorization(&self) -> Option<HeaderValue> {
+        let text = match &self.auth {
+            Auth::None => return None,
+            // A server that wants no key may refuse an empty one.
+            Auth::Bearer(token) if token.expose_secret().is_empty() => return None,
+            Auth::Bearer(token) => format!("Bearer {}", token.expose_secret()),
+            Auth::Basic { user, password } => format!("Basic {}", basic(user, password)),
+        };
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// Sends a request with our credentials and reads the answer, whatever its status.
+    ///
+    /// # Errors
+    /// `Setup`, `Unreachable`, `Timeout`, or `BadAnswer` when it is larger than `bytes_max`.
+    pub async fn send(&self, request: RequestBuilder, bytes_max: usize) -> Result<Answer, Error> {
+        let request = match self.authorization() {
+            Some(value) => request.header(AUTHORIZATION, value),
+            None => request,
+        };
+        let response = request.send().await.map_err(|error| self.failed(error))?;
+        self.read(response, bytes_max).await
+    }
+
+    /// Reads what [`Http::client`] received.
+    ///
+    /// # Errors
+    /// As [`Http::send`].
+    pub async fn read(&self, response: Response, bytes_max: usize) -> Result<Answer, Error> {
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        match read_capped(response, bytes_max).await {
+            Ok(body) => Ok(Answer { status, headers, body }),
+            Err(ReadError::TooLarge { bytes_max }) => {
+                Err(self.bad_answer(format!("it is larger than {bytes_max} bytes")))
+            }
+            Err(ReadError::BrokeOff(error)) => Err(self.failed(error)),
+        }
+    }
+
+    /// Passes a 2xx answer on and turns any other into `Status`.
+    ///
+    /// # Errors
+    /// `Status`, with an excerpt of the body that holds none of our secrets.
+    pub fn success(&self, answer: Answer) -> Result<Answer, Error> {
+        if answer.is_success() {
+            return Ok(answer);
+        }
+        let body_excerpt = match redirect_target(&answer) {
+            Some(target) => format!("it redirects to {target}; configure that address instead"),
+            None => self.excerpt(&answer.body),
+        };
+        Err(Error::Status {
+            what: self.what.clone(),
+            url: self.shown(),
+            status: answer.status,
+            body_excerpt,
+            retry_after_ms: retry_after_ms(&answer.headers),
+        })
+    }
+
+    /// The start of a body on one line, without control characters or our own secrets.
+    pub fn excerpt(&self, body: &[u8]) -> String {
+        let mut text = String::from_utf8_lossy(body).into_owned();
+        for secret in &self.secrets {
+            text = text.replace(secret.expose_secret(), "[redacted]");
+        }
+        let words: Vec<&str> = text
+            .split(|c: char| c.is_whitespace() || c.is_control())
+            .filter(|w| !w.is_empty())
+            .collect();
+        let line = words.join(" ");
+        match line.char_indices().nth(EXCERPT_CHARS) {
+            Some((cut, _)) => format!("{}…", &line[..cut]),
+            None if line.is_empty() => "(empty)".to_owned(),
+            None => line,
+        }
+    }
+
+    /// An answer that this service would not give.
+    pub fn bad_answer(&self, reason: String) -> Error {
+        Error::BadAnswer { what: self.what.clone(), url: self.shown(), reason }
+    }
+
+    /// Names what went wrong between us and the service.
+    pub fn failed(&self, error: reqwest::Error) -> Error {
+        let error = error.without_url();
+        let (what, url) = (self.what.clone(), self.shown());
+        if error.is_builder() {
+            return Error::Setup { what, reason: innermost(&error) };
+        }
+        if error.is_timeout() && !error.is_connect() {
+            return Error::Timeout { what, url, timeout_ms: self.timeout_ms };
+        }
+        let reason = innermost(&error);
+        let mend = mend(&error, &reason);
+        Error::Unreachable { what, url, reason, mend, source: error }
+    }
+
+    /// The base address without credentials, query or, where it is a secret, path.
+    pub fn shown(&self) -> String {
+        match self.path {
+            PathShown::Yes => shown(&self.base),
+            PathShown::No => self.base.origin().ascii_serialization(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Http {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http").field("what", &self.what).field("url", &self.shown()).finish()
+    }
+}
+
+fn address(base_url: &str, auth: &Auth) -> Result<(Url, Auth), String> {
+    let mut base = Url::parse(base_url.trim()).map_err(|error| {
+        format!("its address is not a URL ({error}); write it as http://host:port")
+    })?;
+    if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
+        return Err("its address must begin with http:// or https:// and name a host".to_owned());
+    }
+    if base.query().is_some() || base.fragment().is_some() {
+        return Err("its address must not contain ? or #".to_owned());
+    }
+    let auth = match (auth, base.username(), base.password()) {
+        (Auth::None, "", None) => Auth::None,
+        (Auth::None, user, password) => Auth::Basic {
+            user: decoded(user),
+            password: decoded(password.unwrap_or_default()).into(),
+        },
+        (named, _, _) => named.clone(),
+    };
+    // `set_*` fail only for addresses that cannot have a host, which are refused above.
+    let _ = base.set_username("");
+    let _ = base.set_password(None);
+    Ok((base, auth))
+}
+
+/// Undoes percent-encoding; the URL type keeps user and password encoded.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let hex = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
+        match (first, hex.and_then(|two| u8::from_str_radix(two, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            (byte, _) => {
+                bytes.push(*byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn client(base: &Url, options: &Options) -> Result<Client, String> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("watchkeeper/", env!("CARGO_PKG_VERSION")))
+        .timeout(Duration::from_millis(options.timeout_ms))
+        .connect_timeout(Duration::from_millis(options.connect_timeout_ms))
+        .redirect(redirect::Policy::custom(follow_same_origin))
+        .no_proxy();
+    let mut needs_roots = base.scheme() == "https";
+    if let Some(proxy) = &options.proxy {
+        needs_roots |= proxy.starts_with("https:");
+        // The error would repeat the address, which may hold a password.
+        let proxy = Proxy::all(proxy.as_str())
+            .map_err(|_| "its proxy is not a URL; write it as http://host:port".to_owned())?;
+        builder = builder.proxy(proxy);
+    }
+    if let Some(file) = &options.ca_file {
+        builder = builder.tls_certs_only(authorities(file)?);
+    } else if !needs_roots {
+        // Plain HTTP never checks a certificate, and images without CA files must still start.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| innermost(&error))
+}
+
+fn authorities(file: &PathBuf) -> Result<Vec<Certificate>, String> {
+    let shown = file.display();
+    let pem = std::fs::read(file)
+        .map_err(|error| format!("its ca_file {shown} cannot be read: {error}"))?;
+    let found = Certificate::from_pem_bundle(&pem)
+        .map_err(|error| format!("its ca_file {shown} is not PEM: {}", innermost(&error)))?;
+    if found.is_empty() {
+        return Err(format!("its ca_file {shown} holds no certificate"));
+    }
+    Ok(found)
+}
+
+/// Follows only 307 and 308, which keep the method: a POST that silently became a GET would look
+/// like a success, and 302 mostly leads to a login page.
+fn follow_same_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
+    let keeps_method = matches!(attempt.status().as_u16(), 307 | 308);
+    let same_origin =
+        attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
+    if keeps_method && same_origin && attempt.previous().len() <= REDIRECTS_MAX {
+        attempt.follow()
+    } else {
+        attempt.stop()
+    }
+}
+
+fn secrets_of(auth: &Auth) -> Vec<SecretString> {
+    let secrets = match auth {
+        Auth::None => vec![],
+        Auth::Bearer(token) => vec![token.clone()],
+        Auth::Basic { user, password } => vec![password.clone(), basic(user, password).into()],
+    };
+    // An empty pattern would match between all characters.
+    secrets.into_iter().filter(|secret| !secret.expose_secret().is_empty()).collect()
+}
+
+fn basic(user: &str, password: &SecretString) -> String {
+    base64::engine::general_purpose::STANDARD.encode(format!("{user}:{}", password.expose_secret()))
+}
+
+fn redirect_target(answer: &Answer) -> Option<String> {
+    if !(300..400).contains(&answer.status) {
+        return None;
+    }
+    let location = answer.headers.get(LOCATION)?.to_str().ok()?;
+    Some(match Url::parse(location) {
+        Ok(url) => shown(&url),
+        Err(_) => location.split(['?', '#']).next().unwrap_or_default().to_owned(),
+    })
+}
+
+fn shown(url: &Url) -> String {
+    format!("{}{}", url.origin().ascii_serialization(), url.path().trim_end_matches('/'))
+}
+
+/// The deepest cause says what happened; the outer layers only say "error sending request".
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+fn mend(error: &reqwest::Error, reason: &str) -> &'static str {
+    let reason = reason.to_ascii_lowercase();
+    if reason.contains("certificate") || reason.contains("unknownissuer") {
+        "Set ca_file to the authority that signed its certificate, and use the name in it"
+    } else if reason.contains("lookup") || reason.contains("name or service") {
+        "Check the host name in its address"
+    } else if reason.contains("refused") {
+        "Check that it runs and listens on that address"
+    } else if error.is_connect() {
+        "Check the address, the network between and whether it needs a proxy"
+    } else {
+        "The connection broke off while it answered; look at its own log"
+    }
+}
+
+#[cfg(test)]
+mod tests;
