@@ -10,9 +10,38 @@
 
 /// Endings that operators read often and that are no top-level domain (IANA's root zone).
 const PLAIN_ENDINGS: [&str; 32] = [
-    "bak", "cfg", "cluster", "conf", "crt", "csv", "err", "example", "gz", "html", "ini",
-    "internal", "json", "lan", "local", "localdomain", "localhost", "log", "mount", "out", "pem",
-    "pid", "scope", "service", "slice", "sock", "socket", "svc", "tar", "timer", "toml", "yaml",
+    "bak",
+    "cfg",
+    "cluster",
+    "conf",
+    "crt",
+    "csv",
+    "err",
+    "example",
+    "gz",
+    "html",
+    "ini",
+    "internal",
+    "json",
+    "lan",
+    "local",
+    "localdomain",
+    "localhost",
+    "log",
+    "mount",
+    "out",
+    "pem",
+    "pid",
+    "scope",
+    "service",
+    "slice",
+    "sock",
+    "socket",
+    "svc",
+    "tar",
+    "timer",
+    "toml",
+    "yaml",
 ];
 
 /// Text of several lines: no control characters but newlines, no invisible ones, at most one empty
@@ -69,7 +98,7 @@ pub fn cut(text: &str, chars_max: usize) -> String {
         return text.to_owned();
     }
     let kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
-    format!("{}…", kept.trim_end())
+    format!("{}…", before_half_name(&kept))
 }
 
 /// Escapes already inert text for Slack (`&`, `<`, `>`, as its formatting reference asks) and cuts
@@ -89,6 +118,7 @@ pub fn slack(inert: &str, units_max: usize) -> String {
         let units = escaped.encode_utf16().count();
         if used + units > units_max {
             out.truncate(cut_at);
+            out.truncate(before_half_name(&out).len());
             if units_max > 0 {
                 out.push('…');
             }
@@ -126,7 +156,17 @@ pub fn link(url: &str, bytes_max: usize) -> Option<String> {
     // A name before the host is how a link shows one place and leads to another.
     let honest = url.username().is_empty() && url.password().is_none();
     let text = String::from(url).replace('\'', "%27").replace('|', "%7C");
-    (web && honest && text.len() <= bytes_max).then_some(text)
+    let quiet = !text.contains(['"', '<', '>', '`']);
+    (web && honest && quiet && text.len() <= bytes_max).then_some(text)
+}
+
+/// Drops a last word that follows a dot: half of a harmless ending may be a domain (`.se` of
+/// `.service`).
+fn before_half_name(kept: &str) -> &str {
+    match kept.rsplit_once('.') {
+        Some((before, half)) if half.chars().all(char::is_alphanumeric) => before.trim_end(),
+        Some(_) | None => kept.trim_end(),
+    }
 }
 
 fn visible(c: char) -> Option<char> {
@@ -153,11 +193,15 @@ fn in_name(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || !c.is_ascii()
 }
 
-/// Whether the word after a dot could end a host name: all letters, or an encoded one.
+/// Whether the word after a dot could end a host name: letters, or an encoded name.
 fn begins_domain(rest: &[char]) -> bool {
-    let word: String = rest.iter().take_while(|c| c.is_alphanumeric()).collect();
+    let Some(first) = rest.first() else { return false };
+    if !first.is_ascii() {
+        return first.is_alphabetic();
+    }
+    let word: String = rest.iter().take_while(|c| c.is_ascii_alphanumeric()).collect();
     let encoded = word.eq_ignore_ascii_case("xn") && rest[2..].starts_with(&['-', '-']);
-    let letters = word.chars().count() >= 2 && word.chars().all(char::is_alphabetic);
+    let letters = word.len() >= 2 && word.chars().all(|c| c.is_ascii_alphabetic());
     let known = PLAIN_ENDINGS.iter().any(|ending| word.eq_ignore_ascii_case(ending));
     encoded || (letters && !known)
 }

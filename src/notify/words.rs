@@ -50,10 +50,7 @@ impl Language {
 
     /// Stands where a channel's size limit ended the message.
     pub fn shortened(self) -> &'static str {
-        self.pick(
-            "Shortened; the whole text is in the incident",
-            "内容已截断；完整内容见事件页面",
-        )
+        self.pick("Shortened; the whole text is in the incident", "内容已截断；完整内容见事件页面")
     }
 
     pub fn incident(self) -> &'static str {
@@ -92,7 +89,7 @@ pub fn sign(event: Event, severity: Severity) -> &'static str {
 }
 
 /// Labels of facts and links in English and Chinese.
-const LABELS: [(&str, &str); 32] = [
+const LABELS: [(&str, &str); 33] = [
     ("Action", "操作"),
     ("Alert", "告警"),
     ("Alerts", "告警数"),
@@ -122,6 +119,7 @@ const LABELS: [(&str, &str); 32] = [
     ("Service", "服务"),
     ("Severity", "级别"),
     ("Target", "目标"),
+    ("Text", "正文"),
     ("Undo", "回退方案"),
     ("Verified by", "验证依据"),
     ("What to do", "处理建议"),
