@@ -25,7 +25,7 @@ pub use reply::{Counted, Origin, Reply, ToolCall, Usage};
 use transport::Transport;
 
 /// One model at one address.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
     /// Its name for people, in errors and logs.
     pub name: String,
@@ -41,6 +41,16 @@ pub struct Endpoint {
     pub temperature: Option<f32>,
     pub reasoning: Reasoning,
     pub options: Options,
+}
+
+impl std::fmt::Debug for Endpoint {
+    /// Leaves the address out, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("name", &self.name)
+            .field("model", &self.model)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whether a model wants to see its own reasoning again in later turns.
@@ -66,7 +76,7 @@ pub enum Error {
         #[source]
         source: Option<Box<http::Error>>,
     },
-    /// A wrong key, model or request: the next endpoint may answer, and somebody must mend this one.
+    /// A wrong key, model or request: the next endpoint may answer, and somebody must mend this.
     #[error("the model endpoint {endpoint} refuses the request ({status}): {message}")]
     Rejected { endpoint: String, status: u16, message: String },
     /// It answered something that is no completion.
@@ -183,12 +193,13 @@ impl Chat {
 
     /// Takes our own error out of the library's box.
     fn read_error(&self, error: OpenAIError) -> Error {
-        let reason = match error {
-            OpenAIError::Boxed(boxed) => match boxed.downcast::<Error>() {
+        let reason = if let OpenAIError::Boxed(boxed) = error {
+            match boxed.downcast::<Error>() {
                 Ok(own) => return *own,
                 Err(other) => other.to_string(),
-            },
-            other => other.to_string(),
+            }
+        } else {
+            error.to_string()
         };
         Error::Malformed { endpoint: self.endpoint.name.clone(), reason }
     }

@@ -4,26 +4,24 @@
 //! answer, capped in time and bytes. Never: a proxy that was not named, a redirect to another host,
 //! credentials in a log line or an error. `ca_file` replaces the system's authorities, so that a
 //! private service can be pinned to its own. To add an option, give it a field in [`Options`] and
-//! apply it in `client`.
+//! apply it in `setup::client`.
+
+mod setup;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use base64::Engine as _;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
-use reqwest::redirect;
-use reqwest::{Certificate, Client, Proxy, RequestBuilder, Response, Url};
+use reqwest::{Client, RequestBuilder, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use super::retry_after::retry_after_ms;
 
 /// Enough to see which page or message came back, short enough for a log line.
 const EXCERPT_CHARS: usize = 300;
-/// A same-origin redirect chain longer than this is a loop.
-const REDIRECTS_MAX: usize = 3;
 
 /// How to reach one service.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Options {
     /// From the first byte sent to the last byte read.
     pub timeout_ms: u64,
@@ -44,6 +42,18 @@ impl Default for Options {
             proxy: None,
             auth: Auth::None,
         }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    /// Leaves the proxy out, whose address may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("timeout_ms", &self.timeout_ms)
+            .field("connect_timeout_ms", &self.connect_timeout_ms)
+            .field("ca_file", &self.ca_file)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
     }
 }
 
@@ -81,6 +91,9 @@ pub enum Error {
         body_excerpt: String,
         retry_after_ms: Option<u64>,
     },
+    /// Ask for less.
+    #[error("{what} at {url} sent more than {bytes_max} bytes")]
+    TooLarge { what: String, url: String, bytes_max: usize },
     /// It answered, but not what this service answers; the address is probably not the right one.
     #[error("{what} at {url} gave an answer that cannot be used: {reason}")]
     BadAnswer { what: String, url: String, reason: String },
@@ -162,8 +175,8 @@ impl Http {
     pub fn new(what: &str, base_url: &str, options: &Options) -> Result<Self, Error> {
         install_tls();
         let setup = |reason: String| Error::Setup { what: what.to_owned(), reason };
-        let (base, auth) = address(base_url, &options.auth).map_err(setup)?;
-        let client = client(&base, options).map_err(setup)?;
+        let (base, auth) = setup::address(base_url, &options.auth).map_err(setup)?;
+        let client = setup::client(&base, options).map_err(setup)?;
         let secrets = secrets_of(&auth);
         let timeout_ms = options.timeout_ms;
         Ok(Self {
@@ -234,7 +247,7 @@ impl Http {
     /// Sends a request with our credentials and reads the answer, whatever its status.
     ///
     /// # Errors
-    /// `Setup`, `Unreachable`, `Timeout`, or `BadAnswer` when it is larger than `bytes_max`.
+    /// `Setup`, `Unreachable`, `Timeout`, `TooLarge`.
     pub async fn send(&self, request: RequestBuilder, bytes_max: usize) -> Result<Answer, Error> {
         let request = match self.authorization() {
             Some(value) => request.header(AUTHORIZATION, value),
@@ -254,7 +267,7 @@ impl Http {
         match read_capped(response, bytes_max).await {
             Ok(body) => Ok(Answer { status, headers, body }),
             Err(ReadError::TooLarge { bytes_max }) => {
-                Err(self.bad_answer(format!("it is larger than {bytes_max} bytes")))
+                Err(Error::TooLarge { what: self.what.clone(), url: self.shown(), bytes_max })
             }
             Err(ReadError::BrokeOff(error)) => Err(self.failed(error)),
         }
@@ -265,20 +278,22 @@ impl Http {
     /// # Errors
     /// `Status`, with an excerpt of the body that holds none of our secrets.
     pub fn success(&self, answer: Answer) -> Result<Answer, Error> {
-        if answer.is_success() {
-            return Ok(answer);
-        }
-        let body_excerpt = match redirect_target(&answer) {
+        if answer.is_success() { Ok(answer) } else { Err(self.refused(&answer)) }
+    }
+
+    /// The `Status` of an answer that is not 2xx.
+    pub fn refused(&self, answer: &Answer) -> Error {
+        let body_excerpt = match redirect_target(answer) {
             Some(target) => format!("it redirects to {target}; configure that address instead"),
             None => self.excerpt(&answer.body),
         };
-        Err(Error::Status {
+        Error::Status {
             what: self.what.clone(),
             url: self.shown(),
             status: answer.status,
             body_excerpt,
             retry_after_ms: retry_after_ms(&answer.headers),
-        })
+        }
     }
 
     /// The start of a body on one line, without control characters or our own secrets.
@@ -331,99 +346,6 @@ impl Http {
 impl std::fmt::Debug for Http {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Http").field("what", &self.what).field("url", &self.shown()).finish()
-    }
-}
-
-fn address(base_url: &str, auth: &Auth) -> Result<(Url, Auth), String> {
-    let mut base = Url::parse(base_url.trim()).map_err(|error| {
-        format!("its address is not a URL ({error}); write it as http://host:port")
-    })?;
-    if !matches!(base.scheme(), "http" | "https") || !base.has_host() {
-        return Err("its address must begin with http:// or https:// and name a host".to_owned());
-    }
-    if base.query().is_some() || base.fragment().is_some() {
-        return Err("its address must not contain ? or #".to_owned());
-    }
-    let auth = match (auth, base.username(), base.password()) {
-        (Auth::None, "", None) => Auth::None,
-        (Auth::None, user, password) => Auth::Basic {
-            user: decoded(user),
-            password: decoded(password.unwrap_or_default()).into(),
-        },
-        (named, _, _) => named.clone(),
-    };
-    // `set_*` fail only for addresses that cannot have a host, which are refused above.
-    let _ = base.set_username("");
-    let _ = base.set_password(None);
-    Ok((base, auth))
-}
-
-/// Undoes percent-encoding; the URL type keeps user and password encoded.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        match (first, hex.and_then(|two| u8::from_str_radix(two, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            (byte, _) => {
-                bytes.push(*byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-fn client(base: &Url, options: &Options) -> Result<Client, String> {
-    let mut builder = Client::builder()
-        .user_agent(concat!("watchkeeper/", env!("CARGO_PKG_VERSION")))
-        .timeout(Duration::from_millis(options.timeout_ms))
-        .connect_timeout(Duration::from_millis(options.connect_timeout_ms))
-        .redirect(redirect::Policy::custom(follow_same_origin))
-        .no_proxy();
-    let mut needs_roots = base.scheme() == "https";
-    if let Some(proxy) = &options.proxy {
-        needs_roots |= proxy.starts_with("https:");
-        // The error would repeat the address, which may hold a password.
-        let proxy = Proxy::all(proxy.as_str())
-            .map_err(|_| "its proxy is not a URL; write it as http://host:port".to_owned())?;
-        builder = builder.proxy(proxy);
-    }
-    if let Some(file) = &options.ca_file {
-        builder = builder.tls_certs_only(authorities(file)?);
-    } else if !needs_roots {
-        // Plain HTTP never checks a certificate, and images without CA files must still start.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(|error| innermost(&error))
-}
-
-fn authorities(file: &PathBuf) -> Result<Vec<Certificate>, String> {
-    let shown = file.display();
-    let pem = std::fs::read(file)
-        .map_err(|error| format!("its ca_file {shown} cannot be read: {error}"))?;
-    let found = Certificate::from_pem_bundle(&pem)
-        .map_err(|error| format!("its ca_file {shown} is not PEM: {}", innermost(&error)))?;
-    if found.is_empty() {
-        return Err(format!("its ca_file {shown} holds no certificate"));
-    }
-    Ok(found)
-}
-
-/// Follows only 307 and 308, which keep the method: a POST that silently became a GET would look
-/// like a success, and 302 mostly leads to a login page.
-fn follow_same_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
-    let keeps_method = matches!(attempt.status().as_u16(), 307 | 308);
-    let same_origin =
-        attempt.previous().last().is_some_and(|from| from.origin() == attempt.url().origin());
-    if keeps_method && same_origin && attempt.previous().len() <= REDIRECTS_MAX {
-        attempt.follow()
-    } else {
-        attempt.stop()
     }
 }
 

@@ -10,6 +10,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 
+use reqwest::RequestBuilder;
 use reqwest::header::CONTENT_TYPE;
 
 use super::http::{self, Answer, Http, Options};
@@ -186,11 +187,28 @@ impl Prometheus {
             .post(path)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(encoded.to_owned());
-        Ok(self.http.send(request, ANSWER_BYTES_MAX).await?)
+        self.sent(request).await
     }
 
     async fn fetch(&self, path: &str, query: &[(&str, String)]) -> Result<Answer, Error> {
-        Ok(self.http.send(self.http.get(path, query), ANSWER_BYTES_MAX).await?)
+        self.sent(self.http.get(path, query)).await
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Answer, Error> {
+        self.http.send(request, ANSWER_BYTES_MAX).await.map_err(|error| match error {
+            http::Error::TooLarge { bytes_max, .. } => Error::Rejected {
+                kind: "too_large".to_owned(),
+                message: format!(
+                    "the answer is larger than {bytes_max} bytes; select fewer series, a shorter \
+                     range or a larger step"
+                ),
+            },
+            other @ (http::Error::Setup { .. }
+            | http::Error::Unreachable { .. }
+            | http::Error::Timeout { .. }
+            | http::Error::Status { .. }
+            | http::Error::BadAnswer { .. }) => Error::Http(other),
+        })
     }
 
     /// Takes the data out of the envelope; Prometheus words its refusals in any status.
@@ -206,22 +224,10 @@ impl Prometheus {
                 Err(Error::Rejected { kind, message })
             }
             Ok(wire::Opened::Data { .. } | wire::Opened::Refused { .. }) => {
-                Err(self.not_success(answer))
+                Err(Error::Http(self.http.refused(answer)))
             }
-            Err(_) if !answer.is_success() => Err(self.not_success(answer)),
+            Err(_) if !answer.is_success() => Err(Error::Http(self.http.refused(answer))),
             Err(error) => Err(self.unusable(wire::Unusable::Shape(error.to_string()))),
-        }
-    }
-
-    fn not_success(&self, answer: &Answer) -> Error {
-        let copy = Answer {
-            status: answer.status,
-            headers: answer.headers.clone(),
-            body: answer.body.clone(),
-        };
-        match self.http.success(copy) {
-            Ok(_) => Error::Http(self.http.bad_answer(self.http.excerpt(&answer.body))),
-            Err(error) => Error::Http(error),
         }
     }
 

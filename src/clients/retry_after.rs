@@ -35,7 +35,9 @@ mod tests {
 
     use super::retry_after_ms;
 
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+    type Pairs = [(&'static str, &'static str)];
+
+    fn headers(pairs: &Pairs) -> HeaderMap {
         pairs
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
@@ -45,7 +47,7 @@ mod tests {
     #[test]
     fn every_published_form_is_understood() {
         let date = ("date", "Wed, 21 Oct 2015 07:28:00 GMT");
-        let cases: [(&[(&'static str, &'static str)], Option<u64>); 9] = [
+        let cases: [(&Pairs, Option<u64>); 9] = [
             (&[("retry-after", "2")], Some(2_000)),
             (&[("retry-after", "0.25")], Some(250)),
             (&[("retry-after", "60"), ("retry-after-ms", "1500")], Some(1_500)),

@@ -173,6 +173,8 @@ mod tests {
 
     use super::*;
 
+    /// Pieces of calls in any order.
+    const PIECES: &str = "(<tool_call>|</tool_call>|```(json)?|\\{|\\}|\"name\"|:|磁|\n| |a){0,40}";
     const OFFERED: [&str; 2] = ["get_logs", "restart"];
 
     fn call(name: &str, arguments: Value) -> Found {
@@ -248,7 +250,16 @@ mod tests {
     }
 
     #[test]
-    fn tag_without_a_call_ends_the_search() {
-        assert_eq!(split("<tool_call>", &OFFERED), (String::new(), vec![]));
+    fn tag_without_a_call_stays_text() {
+        assert_eq!(split("<tool_call>", &OFFERED), ("<tool_call>".to_owned(), vec![]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_fail(text in PIECES) {
+            let (prose, calls) = split(&text, &OFFERED);
+            proptest::prop_assert!(prose.len() <= text.len());
+            proptest::prop_assert!(calls.len() <= text.len());
+        }
     }
 }

@@ -125,10 +125,14 @@ impl Transport {
             http::Error::Timeout { .. }
             | http::Error::Setup { .. }
             | http::Error::Status { .. }
+            | http::Error::TooLarge { .. }
             | http::Error::BadAnswer { .. } => Again::Never,
         };
         let error = match error {
             http::Error::BadAnswer { reason, .. } => self.malformed(reason),
+            http::Error::TooLarge { bytes_max, .. } => {
+                self.malformed(format!("it is larger than {bytes_max} bytes"))
+            }
             http::Error::Timeout { .. } => self.timed_out(),
             other @ (http::Error::Setup { .. }
             | http::Error::Unreachable { .. }

@@ -1,7 +1,7 @@
 //! Alerts and alerting rules as Prometheus itself sees them.
 //!
-//! In: the answers of `/api/v1/alerts` and `/api/v1/rules`. Out: typed alerts and rules, and whether
-//! one alert fires. Never: a match on the name alone, which would let any delivery borrow the
+//! In: the answers of `/api/v1/alerts` and `/api/v1/rules`. Out: typed alerts and rules, and
+//! whether one alert fires. Never: a match on the name alone, which would let any delivery borrow the
 //! evidence of another host's alert.
 
 use chrono::DateTime;
