@@ -22,6 +22,7 @@ pub fn unanswered(error: &Error) -> (Failure, Known) {
         Error::Unreachable { .. }
         | Error::Timeout { .. }
         | Error::Status { .. }
+        | Error::TooLarge { .. }
         | Error::BadAnswer { .. } => (retry(why), Known::Doubt),
     }
 }
