@@ -370,7 +370,7 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8000, failure_persistence: None, rng_seed: RngSeed::Fixed(4711), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, rng_seed: RngSeed::Fixed(4711), ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_stable_and_splits_anywhere(text in pieces(), cuts in prop::collection::vec(0usize..200, 0..6)) {
