@@ -1,6 +1,8 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures
 //! and reports. The modules stand in the order in which an alert meets them.
 
+pub mod notify;
+
 pub mod ingest;
 
 pub mod incident;
@@ -8,8 +10,10 @@ pub mod incident;
 pub mod agent;
 pub mod knowledge;
 
+pub mod action;
 pub mod safety;
 pub mod store;
+pub mod targets;
 pub mod tools;
 
 pub mod clients;
