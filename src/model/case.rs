@@ -324,7 +324,7 @@ impl Case {
         self.current_turns().flat_map(|turn| &turn.calls).filter(|call| call.answer.is_none())
     }
 
-    /// Allowed read calls of the last turn that have no answer.
+    /// Allowed calls of the last turn that look or talk and have no answer.
     pub fn reads_to_run(&self) -> Vec<&CallState> {
         self.turns
             .last()
@@ -534,8 +534,9 @@ impl CallState {
     }
 
     fn waits_to_run(&self) -> bool {
-        self.request.effect == Effect::Read
+        self.request.effect != Effect::Write
             && self.answer.is_none()
+            && self.action_id.is_none()
             && self.verdict.as_ref().is_some_and(|v| v.decision == Decision::Allow)
     }
 }

@@ -1,7 +1,7 @@
 //! The one transaction that moves an incident: entries, outbox, actions, outputs and the row that
 //! the next claim reads, all or nothing, and only under a lease that still holds.
 
-use super::db::{Conn, Store, db};
+use super::db::{Conn, Store, db, dialect};
 use super::incidents::Lease;
 use super::timeline::{self, Head, Stream};
 use super::{Error, actions, blobs, inbox, outbox, usage};
@@ -69,14 +69,15 @@ impl Store {
 }
 
 async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> {
+    lock(conn, step).await?;
+    for id in &step.folded {
+        inbox::remove(conn, *id).await?;
+    }
     fence(conn, step).await?;
     let stream = Stream::incident(step.lease.incident_id);
     let stored = timeline::append(conn, &stream, &step.after, &step.entries).await?;
     if let Some(last) = stored.last() {
         advance_head(conn, step, last).await?;
-    }
-    for id in &step.folded {
-        inbox::remove(conn, *id).await?;
     }
     for blob in &step.blobs {
         blobs::keep(conn, blob).await?;
@@ -99,11 +100,26 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
     Ok(stored)
 }
 
+/// Takes the incident's row first, so that an inbox item that is committed meanwhile is either seen
+/// by the statement below or raises the due time after it.
+async fn lock(conn: &mut Conn<'_>, step: &Step) -> Result<(), Error> {
+    let sql = dialect!(conn,
+        lite: "select id from incident where id = $1",
+        pg: "select id from incident where id = $1 for update",
+    );
+    let _: Option<(String,)> = db!(conn, c => sqlx::query_as(sql)
+        .bind(step.lease.incident_id.to_string()).fetch_optional(&mut **c).await)?;
+    Ok(())
+}
+
 async fn fence(conn: &mut Conn<'_>, step: &Step) -> Result<(), Error> {
     let row = &step.row;
     let fenced = db!(conn, c => sqlx::query(
         "update incident
-         set title = $5, severity = $6, severity_rank = $7, state = $8, due_at_ms = $9,
+         set title = $5, severity = $6, severity_rank = $7, state = $8,
+             due_at_ms = case when exists (
+                 select 1 from inbox where stream_kind = 'incident' and stream_id = $1)
+                 then cast($12 as bigint) else cast($9 as bigint) end,
              page_due_at_ms = $10, ended_at_ms = $11, updated_at_ms = $12,
              open_key = case when cast($11 as bigint) is null then correlation_key else null end
          where id = $1 and lease_owner = $2 and lease_epoch = $3 and seq = $4"
