@@ -1,7 +1,6 @@
 //! What holds for all rules and all requests.
 
 use super::*;
-use crate::model::verdict::Tier;
 use crate::safety::rules::{LevelFile, LimitFile, RuleFile};
 use proptest::prelude::*;
 
@@ -133,7 +132,7 @@ proptest! {
         level in proptest::option::weighted(0.9, autonomy()),
     ) {
         let few = file(cap, level, &rules);
-        let many = file(cap, level, &[&rules[..], &[more.clone()]].concat());
+        let many = file(cap, level, &[&rules[..], std::slice::from_ref(&more)].concat());
         let before = judge(world.clone(), &few);
         let after = judge(world, &many);
         // The default stands only where no rule matches: the first rule that does replaces it.
