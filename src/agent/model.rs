@@ -3,9 +3,10 @@
 //! In: the case as chat messages. Out: calls or a conclusion. Nothing that comes back is trusted:
 //! calls are judged elsewhere, ids are ours, text is text.
 
-use super::prompt::{self, Caps, Language};
+use super::prompt::{self, Caps};
 use super::{Asked, Error, Mind, Thought, View};
 use crate::clients::chat::{self, Chat, Reply};
+use crate::config::Language;
 use crate::model::case::Case;
 use crate::model::conclusion::{Conclusion, Confidence};
 use crate::model::timeline::Usage;

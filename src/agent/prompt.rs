@@ -6,6 +6,7 @@
 
 use super::View;
 use crate::clock::format_ms;
+use crate::config::Language;
 use crate::model::call::sha256_hex;
 use crate::model::case::{CallState, Case, Turn};
 use crate::model::timeline::Success;
@@ -14,13 +15,6 @@ use serde_json::{Value, json};
 
 /// The name of the call that ends an investigation.
 pub const CONCLUDE: &str = "conclude";
-
-/// The language of instructions; data stays as it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Language {
-    En,
-    Zh,
-}
 
 /// How much of one outside text is shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -150,7 +150,9 @@ fn base(desk: &Desk, case: &Case, event: Event, urgency: Urgency) -> Message {
 }
 
 fn facts(case: &Case, located: &Located) -> Vec<(String, String)> {
-    let mut facts = vec![("Severity".into(), case.severity.as_str().to_owned())];
+    let alert = case.lead().map_or("", |lead| lead.name()).to_owned();
+    let mut facts =
+        vec![("Severity".into(), case.severity.as_str().to_owned()), ("Alert".into(), alert)];
     for (name, targets) in [("Host", &located.hosts), ("Service", &located.services)] {
         if !targets.is_empty() {
             facts.push((name.into(), targets.join(", ")));

@@ -63,6 +63,10 @@ impl Draft {
         }
     }
 
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
     /// Whether there is something to commit.
     pub fn is_dirty(&self) -> bool {
         !self.entries.is_empty() || !self.folded.is_empty()

@@ -134,8 +134,9 @@ pub enum Ending {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
     pub hash: String,
-    /// The number of entries that it tells about.
+    /// Its own entry; it tells of those before.
     pub seq: i64,
+    pub at_ms: i64,
 }
 
 impl Case {
@@ -262,7 +263,7 @@ impl Case {
                 }
             }
             Entry::ReportWritten { hash } => {
-                self.report = Some(Report { hash: hash.clone(), seq: stored.seq });
+                self.report = Some(Report { hash: hash.clone(), seq: stored.seq, at_ms });
             }
             Entry::Proposed { .. }
             | Entry::ActionJudged { .. }

@@ -101,6 +101,11 @@ impl Checker {
         self.verdict(request.call, granted.autonomy, limits, weighed)
     }
 
+    /// How much may be done for these alerts.
+    pub fn granted(&self, labels: &[&Labels]) -> Granted {
+        self.rules.levels.grant(labels)
+    }
+
     /// Judges a look at the target of a change, as a read under the hash of the change.
     pub fn judge_look(&self, request: &Request<'_>) -> Verdict {
         let subject = request.subject();

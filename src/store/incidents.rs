@@ -328,3 +328,10 @@ pub async fn reopen(conn: &mut Conn<'_>, id: IncidentId, at_ms: i64) -> Result<(
     ).bind(id.to_string()).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }
+
+/// A person was paged for the incident.
+pub async fn page_done(conn: &mut Conn<'_>, id: IncidentId) -> Result<(), Error> {
+    db!(conn, c => sqlx::query("update incident set page_due_at_ms = null where id = $1")
+        .bind(id.to_string()).execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
