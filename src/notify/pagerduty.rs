@@ -188,8 +188,15 @@ fn details(message: &Message, language: Language) -> Value {
         let label = line(language.label(label), LABEL_CHARS);
         details.entry(label).or_insert_with(|| json!(line(value, VALUE_CHARS)));
     }
-    let paragraphs: Vec<String> = message.paragraphs.iter().map(|p| escape::inert(p)).collect();
-    let text = escape::cut(&paragraphs.join("\n\n"), DETAILS_CHARS);
+    let mut text = String::new();
+    for paragraph in &message.paragraphs {
+        // Bytes are at least as many as characters, so nothing that would be shown is left out.
+        if text.len() > 4 * DETAILS_CHARS {
+            break;
+        }
+        text = [text, escape::inert(paragraph)].join("\n\n");
+    }
+    let text = escape::cut(text.trim(), DETAILS_CHARS);
     if !text.is_empty() {
         details.insert(language.label("Text").to_owned(), json!(text));
     }

@@ -134,7 +134,8 @@ pub fn render(message: &Message, repeat: Repeat, language: Language) -> Value {
 /// Facts and paragraphs until the budget ends; what is left out is said.
 fn body_blocks(message: &Message, language: Language) -> Vec<Value> {
     let mut left = BODY_MAX;
-    let mut shortened = message.facts.len() > FACTS_MAX;
+    let mut shortened =
+        message.facts.len() > FACTS_MAX || message.paragraphs.len() > PARAGRAPHS_MAX;
     let mut take = |text: &str, max: usize| {
         let whole = escape::slack(text, usize::MAX);
         let shown = escape::slack(text, max.min(left));
@@ -153,17 +154,9 @@ fn body_blocks(message: &Message, language: Language) -> Vec<Value> {
         .chunks(FIELDS_PER_SECTION)
         .map(|fields| json!({"type": "section", "fields": fields}))
         .collect();
-    let mut shown = 0;
-    for paragraph in message.paragraphs.iter().map(|text| escape::inert(text)) {
-        if shown == PARAGRAPHS_MAX && !paragraph.is_empty() {
-            shortened = true;
-            break;
-        }
-        if let Some(text) = take(&paragraph, SECTION_MAX) {
-            blocks.push(section(&text));
-            shown += 1;
-        }
-    }
+    let paragraphs = message.paragraphs.iter().take(PARAGRAPHS_MAX);
+    let sections = paragraphs.filter_map(|text| take(&escape::inert(text), SECTION_MAX));
+    blocks.extend(sections.map(|text| section(&text)));
     if shortened {
         blocks.push(context(language.shortened()));
     }
