@@ -48,22 +48,24 @@ impl Slack {
     }
 
     async fn deliver(&self, message: &Message, attempt: Attempt) -> Result<Sent, Failure> {
+        let before = self.memory.of(message.id, "");
         let repeat = self.memory.repeat(message.id, "", attempt.maybe_sent);
-        let body = render(message, repeat, self.language);
-        let request = self.http.post("").json(&body);
-        let answer = match self.http.send(request, ANSWER_BYTES_MAX).await {
-            Ok(answer) => answer,
+        // Noted beforehand, as the caller may give up while the message is on its way.
+        self.memory.note(message.id, "", Known::Doubt);
+        let request = self.http.post("").json(&render(message, repeat, self.language));
+        let (outcome, known) = match self.http.send(request, ANSWER_BYTES_MAX).await {
+            Ok(answer) => (self.judge(&answer), Known::Nothing),
             Err(error) => {
                 let (failure, known) = answer::unanswered(&error);
-                if known == Known::Doubt {
-                    self.memory.note(message.id, "", known);
-                }
-                return Err(failure);
+                (Err(failure), known)
             }
         };
-        let outcome = self.judge(&answer);
-        if !matches!(outcome, Err(Failure::Retry { .. })) {
-            self.memory.forget(message.id);
+        match (&outcome, known) {
+            (Err(Failure::Retry { .. }), Known::Doubt) => {}
+            (Err(Failure::Retry { .. }), Known::Nothing | Known::Accepted) => {
+                self.memory.note(message.id, "", before);
+            }
+            (Ok(_) | Err(Failure::Permanent { .. }), _) => self.memory.forget(message.id),
         }
         outcome
     }

@@ -2,7 +2,6 @@ use super::*;
 use crate::model::message::Event;
 use crate::notify::Repeat;
 use crate::notify::samples::{HOSTILE, filled, message};
-use base64::Engine as _;
 
 fn options() -> Options {
     Options {

@@ -1,5 +1,6 @@
 use super::*;
-use crate::support::{FakeSmtp, SmtpFault};
+use crate::support::{FakeSmtp, Server, SmtpFault};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use watchkeeper::notify::email::{Email, Login, Options, Security};
 use watchkeeper::notify::words::Language;
 
@@ -74,12 +75,16 @@ async fn a_temporary_refusal_is_retried_as_fresh() {
 
 #[tokio::test]
 async fn a_permanent_refusal_names_the_recipient_and_the_remedy() {
-    for fault in [SmtpFault::PermanentAtRecipient, SmtpFault::PermanentAtData] {
+    let cases = [
+        (SmtpFault::PermanentAtRecipient, "Check the address, and that the server relays for us"),
+        (SmtpFault::PermanentAtData, "The server's own log says more"),
+    ];
+    for (fault, mend) in cases {
         let fake = FakeSmtp::start().await;
         fake.fail_next([fault]);
         let email = Email::new(&at(&fake)).unwrap();
         let why = refused(send(&email, &message(Event::Note)).await);
-        assert!(why.starts_with("no mail to ops@example.com. Check the address"), "{why}");
+        assert!(why.starts_with(&format!("no mail to ops@example.com. {mend}. mail ")), "{why}");
     }
 }
 
@@ -146,4 +151,54 @@ async fn a_server_without_the_configured_protection_or_login_gets_no_mail() {
     let tls = Email::new(&Options { security: Security::Tls, ..at(&fake) }).unwrap();
     retried(send(&tls, &message(Event::Note)).await);
     assert_eq!(fake.mails(), []);
+}
+
+/// A server that refuses every login and repeats what it was given.
+async fn refusing_logins() -> Server {
+    Server::start(|listener| async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (read, mut write) = socket.into_split();
+            let mut lines = BufReader::new(read).lines();
+            let mut answer = "220 fake ESMTP".to_owned();
+            loop {
+                write.write_all(format!("{answer}\r\n").as_bytes()).await.unwrap();
+                answer = match lines.next_line().await {
+                    Ok(Some(line)) if line.starts_with("EHLO") => {
+                        "250-fake\r\n250 AUTH PLAIN".to_owned()
+                    }
+                    Ok(Some(line)) => format!("535 5.7.8 wrong: {line} hunter2-secret"),
+                    Ok(None) | Err(_) => break,
+                };
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_refused_login_is_told_without_the_login() {
+    let server = refusing_logins().await;
+    let login = Some(Login { user: "watch".to_owned(), password: "hunter2-secret".into() });
+    let at = options(server.addr.ip().to_string(), server.addr.port());
+    let email = Email::new(&Options { login, ..at }).unwrap();
+    let why = refused(send(&email, &message(Event::Note)).await);
+    let expected = format!(
+        "no mail to ops@example.com. Check user, password and security. mail server {}: permanent \
+         error (535): 5.7.8 wrong: AUTH PLAIN [redacted] [redacted]",
+        server.addr
+    );
+    assert_eq!(why, expected);
+}
+
+#[tokio::test]
+async fn a_mail_given_up_on_its_way_is_in_doubt() {
+    let fake = FakeSmtp::start().await;
+    let email = Email::new(&at(&fake)).unwrap();
+    let message = Message { title: "t".to_owned(), ..message(Event::Note) };
+    let mut sending = email.send(&message, FIRST);
+    assert!(futures::poll!(&mut sending).is_pending());
+    drop(sending);
+    email.send(&message, SECOND).await.unwrap();
+    let marked = "[Note] (May be a repeat: an earlier delivery was interrupted) t";
+    assert_eq!(subjects(&fake), [marked]);
 }
