@@ -387,18 +387,26 @@ fn innermost(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// What to do about a failure, by the words of its deepest cause; the crates underneath give no
+/// kinds that could be matched.
 fn mend(error: &reqwest::Error, reason: &str) -> &'static str {
     let reason = reason.to_ascii_lowercase();
-    if reason.contains("certificate") || reason.contains("unknownissuer") {
-        "Set ca_file to the authority that signed its certificate, and use the name in it"
-    } else if reason.contains("lookup") || reason.contains("name or service") {
-        "Check the host name in its address"
-    } else if reason.contains("refused") {
-        "Check that it runs and listens on that address"
-    } else if error.is_connect() {
-        "Check the address, the network between and whether it needs a proxy"
-    } else {
-        "The connection broke off while it answered; look at its own log"
+    let by_words = [
+        ("causedasendentity", "Its certificate is an authority's; give the server one of its own"),
+        ("not valid for name", "Use a name in its address that its certificate holds"),
+        ("expired", "Its certificate has run out, or a clock is wrong"),
+        ("certificate", "Set ca_file to the authority that signed its certificate"),
+        ("invalidcontenttype", "It does not speak TLS there; write http:// in its address"),
+        ("lookup", "Check the host name in its address"),
+        ("name or service", "Check the host name in its address"),
+        ("refused", "Check that it runs and listens on that address"),
+    ];
+    match by_words.iter().find(|(words, _)| reason.contains(words)) {
+        Some((_, mend)) => mend,
+        None if error.is_connect() => {
+            "Check the address, the network between and whether it needs a proxy"
+        }
+        None => "The connection broke off while it answered; look at its own log",
     }
 }
 
