@@ -23,27 +23,18 @@ use std::time::Duration;
 
 mod render;
 
+pub use crate::config::EmailSecurity as Security;
 pub use render::render;
 
 /// Mail servers refuse a client that opens many at once.
 const CONNECTIONS_MAX: usize = 4;
-
-/// How the connection is protected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Security {
-    /// From the first byte; usually port 465.
-    Tls,
-    /// After a greeting, or not at all; usually port 587.
-    StartTls,
-    /// Readable by everybody on the way.
-    None,
-}
 
 /// How to reach the mail server, and whom to write to.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub host: String,
     pub port: u16,
+    /// `Starttls` refuses to go on unprotected.
     pub security: Security,
     pub login: Option<Login>,
     /// PEM bundle; when set, only these authorities are trusted.
@@ -242,7 +233,7 @@ fn transport(options: &Options) -> Result<AsyncSmtpTransport<Tokio1Executor>, Se
     }
     let tls = match options.security {
         Security::Tls => Tls::Wrapper(tls_parameters(options)?),
-        Security::StartTls => Tls::Required(tls_parameters(options)?),
+        Security::Starttls => Tls::Required(tls_parameters(options)?),
         Security::None => Tls::None,
     };
     let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)

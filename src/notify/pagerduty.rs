@@ -34,14 +34,14 @@ pub struct PagerDuty {
 }
 
 impl PagerDuty {
-    /// `http` stands at `https://events.pagerduty.com` or a service that speaks the same.
+    /// `http` stands at `https://events.pagerduty.com/v2/enqueue`.
     pub fn new(http: Http, routing_key: SecretString, language: Language) -> Self {
         Self { http, routing_key, language }
     }
 
     async fn deliver(&self, message: &Message) -> Result<Sent, Failure> {
         let event = render(message, self.routing_key.expose_secret(), self.language);
-        let request = self.http.post("v2/enqueue").json(&event);
+        let request = self.http.post("").json(&event);
         match self.http.send(request, ANSWER_BYTES_MAX).await {
             Ok(answer) => self.judge(&self.without_key(answer)),
             Err(error) => Err(answer::unanswered(&error).0),

@@ -140,7 +140,7 @@ async fn nobody_listening_and_a_silent_server_are_retried() {
 #[tokio::test]
 async fn a_server_without_the_configured_protection_or_login_gets_no_mail() {
     let fake = FakeSmtp::start().await;
-    let starttls = Options { security: Security::StartTls, ..at(&fake) };
+    let starttls = Options { security: Security::Starttls, ..at(&fake) };
     let login = Some(Login { user: "watch".to_owned(), password: "hunter2-secret".into() });
     for options in [starttls, Options { login, ..at(&fake) }] {
         let email = Email::new(&options).unwrap();

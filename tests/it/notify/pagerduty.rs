@@ -12,7 +12,7 @@ fn pagerduty_at(url: &str, key: &str, timeout_ms: u64) -> PagerDuty {
 }
 
 fn pagerduty(fake: &FakePagerDuty) -> PagerDuty {
-    pagerduty_at(&fake.url(), FakePagerDuty::ROUTING_KEY, 5_000)
+    pagerduty_at(&fake.enqueue_url(), FakePagerDuty::ROUTING_KEY, 5_000)
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn limits_and_trouble_are_retried() {
 #[tokio::test]
 async fn a_refused_event_lists_the_errors_without_the_key() {
     let fake = FakePagerDuty::start().await;
-    let pagerduty = pagerduty_at(&fake.url(), "too-short-a-key", 5_000);
+    let pagerduty = pagerduty_at(&fake.enqueue_url(), "too-short-a-key", 5_000);
     let expected = "PagerDuty refused the event (400). Check that routing_key is the integration \
                     key of an Events API v2 integration. It said: 'routing_key' is not 32 letters \
                     and digits";
@@ -88,7 +88,7 @@ async fn an_answer_that_repeats_the_key_is_redacted() {
 async fn no_answer_is_retried() {
     let fake = FakePagerDuty::start().await;
     fake.fail_next([Fault::Hang]);
-    let slow = pagerduty_at(&fake.url(), FakePagerDuty::ROUTING_KEY, 200);
+    let slow = pagerduty_at(&fake.enqueue_url(), FakePagerDuty::ROUTING_KEY, 200);
     let nowhere = pagerduty_at("http://127.0.0.1:1", FakePagerDuty::ROUTING_KEY, 5_000);
     for (channel, said) in [(slow, "within 200 ms"), (nowhere, "cannot reach PagerDuty")] {
         let (after_ms, why) = retried(send(&channel, &message(Event::Started)).await);
