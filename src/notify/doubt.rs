@@ -56,3 +56,45 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{KNOWN_MAX, Known, Memory, MessageId, Repeat};
+    use uuid::Uuid;
+
+    fn id(n: usize) -> MessageId {
+        MessageId(Uuid::from_u128(n as u128))
+    }
+
+    #[test]
+    fn only_doubt_makes_a_repeat() {
+        let memory = Memory::default();
+        let known = [Known::Nothing, Known::Doubt, Known::Accepted];
+        let repeats = known.map(|known| {
+            memory.note(id(1), "a", known);
+            memory.repeat(id(1), "a", Repeat::Fresh)
+        });
+        assert_eq!(repeats, [Repeat::Fresh, Repeat::AfterCrash, Repeat::Fresh]);
+        assert_eq!(memory.repeat(id(2), "a", Repeat::AfterCrash), Repeat::AfterCrash);
+    }
+
+    #[test]
+    fn a_forgotten_message_is_forgotten_for_all_its_recipients_only() {
+        let memory = Memory::default();
+        for (n, to) in [(1, "a"), (1, "b"), (2, "a")] {
+            memory.note(id(n), to, Known::Accepted);
+        }
+        memory.forget(id(1));
+        let left = [(1, "a"), (1, "b"), (2, "a")].map(|(n, to)| memory.of(id(n), to));
+        assert_eq!(left, [Known::Nothing, Known::Nothing, Known::Accepted]);
+    }
+
+    #[test]
+    fn the_oldest_message_goes_first() {
+        let memory = Memory::default();
+        for n in 0..=KNOWN_MAX {
+            memory.note(id(n), "", Known::Doubt);
+        }
+        assert_eq!([0, 1].map(|n| memory.of(id(n), "")), [Known::Nothing, Known::Doubt]);
+    }
+}

@@ -9,13 +9,13 @@ use super::doubt::{Known, Memory};
 use super::words::Language;
 use super::{Attempt, Before, Channel, Failure, Sent, addressed};
 use crate::model::message::Message;
+use base64::Engine as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _};
 use lettre::message::Mailbox;
 use lettre::transport::smtp::PoolConfig;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
-use lettre::transport::smtp::response::{Category, Severity as Reply};
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 use secrecy::{ExposeSecret, SecretString};
 use std::path::{Path, PathBuf};
@@ -23,27 +23,18 @@ use std::time::Duration;
 
 mod render;
 
+pub use crate::config::EmailSecurity as Security;
 pub use render::render;
 
 /// Mail servers refuse a client that opens many at once.
 const CONNECTIONS_MAX: usize = 4;
-
-/// How the connection is protected.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Security {
-    /// From the first byte; usually port 465.
-    Tls,
-    /// After a greeting, or not at all; usually port 587.
-    StartTls,
-    /// Readable by everybody on the way.
-    None,
-}
 
 /// How to reach the mail server, and whom to write to.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub host: String,
     pub port: u16,
+    /// `Starttls` refuses to go on unprotected.
     pub security: Security,
     pub login: Option<Login>,
     /// PEM bundle; when set, only these authorities are trusted.
@@ -70,6 +61,7 @@ pub struct SetupError(String);
 pub struct Email {
     transport: AsyncSmtpTransport<Tokio1Executor>,
     server: String,
+    login: Option<Login>,
     timeout: Duration,
     from: Mailbox,
     to: Vec<Mailbox>,
@@ -96,6 +88,7 @@ impl Email {
         Ok(Self {
             transport: transport(options)?,
             server: format!("{}:{}", options.host, options.port),
+            login: options.login.clone(),
             timeout: Duration::from_millis(options.timeout_ms),
             from: mailbox("from", &options.from)?,
             to,
@@ -105,50 +98,53 @@ impl Email {
     }
 
     async fn deliver(&self, message: &Message, attempt: Attempt) -> Result<Sent, Failure> {
-        let (mut later, mut refused, mut accepted) = (vec![], vec![], 0_usize);
         let mut tries = Vec::with_capacity(self.to.len());
         for to in &self.to {
-            tries.push(self.deliver_to(message, to, attempt));
+            tries.push(self.deliver_once(message, to, attempt));
         }
         let outcomes: Vec<_> = stream::iter(tries).buffered(CONNECTIONS_MAX).collect().await;
-        for (to, outcome) in self.to.iter().zip(outcomes) {
+        let (mut later, mut refused, mut accepted) = (None, None, 0_usize);
+        for outcome in outcomes {
             match outcome {
-                Outcome::Accepted => {
-                    self.memory.note(message.id, to.email.as_ref(), Known::Accepted);
-                    accepted += 1;
-                }
-                Outcome::Later { why, known } => {
-                    if known == Known::Doubt {
-                        self.memory.note(message.id, to.email.as_ref(), known);
-                    }
-                    later.push(why);
-                }
-                Outcome::Refused { why } => refused.push(why),
+                Outcome::Accepted => accepted += 1,
+                Outcome::Later { why, .. } => later = Some(self.tell(&why)),
+                Outcome::Refused { why } => refused = Some(self.tell(&why)),
             }
         }
-        if let Some(why) = later.into_iter().next() {
-            return Err(retry(one_why(&why)));
+        if let Some(why) = later {
+            return Err(retry(why));
         }
         self.memory.forget(message.id);
-        let note = refused.into_iter().next().map(|why| one_why(&why));
-        match (accepted, note) {
-            (0, note) => Err(Failure::Permanent { why: note.unwrap_or_default() }),
+        match (accepted, refused) {
+            (0, why) => Err(Failure::Permanent { why: why.unwrap_or_default() }),
             (_, note) => Ok(Sent { note }),
         }
     }
 
-    async fn deliver_to(&self, message: &Message, to: &Mailbox, attempt: Attempt) -> Outcome {
+    /// Delivers to one recipient, unless that is done, and remembers what came of it.
+    async fn deliver_once(&self, message: &Message, to: &Mailbox, attempt: Attempt) -> Outcome {
         let address: &str = to.email.as_ref();
-        if self.memory.of(message.id, address) == Known::Accepted {
+        let before = self.memory.of(message.id, address);
+        if before == Known::Accepted {
             return Outcome::Accepted;
         }
         let repeat = self.memory.repeat(message.id, address, attempt.maybe_sent);
-        let mail = match render(message, repeat, self.language, &self.from, to) {
-            Ok(mail) => mail,
-            Err(error) => {
-                return Outcome::Refused { why: format!("cannot write the mail to {to}: {error}") };
-            }
+        // Noted beforehand, as the caller may give up while the mail is on its way.
+        self.memory.note(message.id, address, Known::Doubt);
+        let outcome = match render(message, repeat, self.language, &self.from, to) {
+            Ok(mail) => self.deliver_mail(mail, to).await,
+            Err(error) => Outcome::Refused { why: format!("cannot write a mail to {to}: {error}") },
         };
+        let known = match &outcome {
+            Outcome::Accepted => Known::Accepted,
+            Outcome::Later { known: Known::Doubt, .. } => Known::Doubt,
+            Outcome::Later { .. } | Outcome::Refused { .. } => before,
+        };
+        self.memory.note(message.id, address, known);
+        outcome
+    }
+
+    async fn deliver_mail(&self, mail: lettre::Message, to: &Mailbox) -> Outcome {
         match tokio::time::timeout(self.timeout, self.transport.send(mail)).await {
             Ok(Ok(_)) => Outcome::Accepted,
             Ok(Err(error)) => self.judge(&error, to),
@@ -163,14 +159,12 @@ impl Email {
     /// Sorts a failure by what to do. Without an answer of the server it is always tried again.
     fn judge(&self, error: &lettre::transport::smtp::Error, to: &Mailbox) -> Outcome {
         let said = format!("mail server {}: {error}", self.server);
-        let code = error.status();
         if error.is_permanent() {
-            let mend = match code.map(|code| (code.severity, code.category, u16::from(code))) {
-                Some((_, _, 530 | 534 | 535 | 538)) => "Check user, password and security",
-                Some((Reply::PermanentNegativeCompletion, Category::MailSystem, _)) => {
-                    "Check the address, and that the server relays for us"
-                }
-                Some(_) | None => "The server's log says more",
+            // RFC 5321, section 4.2.3, and RFC 4954, section 6.
+            let mend = match error.status().map(u16::from) {
+                Some(530 | 534 | 535 | 538) => "Check user, password and security",
+                Some(550..=553) => "Check the address, and that the server relays for us",
+                Some(_) | None => "The server's own log says more",
             };
             return Outcome::Refused { why: format!("no mail to {}. {mend}. {said}", to.email) };
         }
@@ -182,7 +176,26 @@ impl Email {
             || error.is_tls()
             || error.to_string().starts_with("Connection error");
         let known = if nothing_sent { Known::Nothing } else { Known::Doubt };
-        Outcome::Later { why: said, known }
+        let mend = if said.contains("certificate") {
+            ". Set ca_file to the authority that signed its certificate, and use the name in it"
+        } else {
+            ""
+        };
+        Outcome::Later { why: format!("{said}{mend}"), known }
+    }
+
+    /// One line without the login, which a server may repeat as it got it.
+    fn tell(&self, why: &str) -> String {
+        let Some(Login { user, password }) = &self.login else { return one_why(why) };
+        let password = password.expose_secret();
+        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        let forms =
+            [encode(&format!("\0{user}\0{password}")), encode(password), password.to_owned()];
+        let clean = forms
+            .iter()
+            .filter(|form| !form.is_empty())
+            .fold(why.to_owned(), |text, form| text.replace(form, "[redacted]"));
+        one_why(&clean)
     }
 }
 
@@ -220,7 +233,7 @@ fn transport(options: &Options) -> Result<AsyncSmtpTransport<Tokio1Executor>, Se
     }
     let tls = match options.security {
         Security::Tls => Tls::Wrapper(tls_parameters(options)?),
-        Security::StartTls => Tls::Required(tls_parameters(options)?),
+        Security::Starttls => Tls::Required(tls_parameters(options)?),
         Security::None => Tls::None,
     };
     let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)

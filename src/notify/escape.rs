@@ -8,6 +8,8 @@
 //! invisible character would hide in what people copy into a shell. A dot is broken before every
 //! word that could be a top-level domain; `PLAIN_ENDINGS` keeps common file and unit names whole.
 
+use std::borrow::Cow;
+
 /// Endings that operators read often and that are no top-level domain (IANA's root zone).
 const PLAIN_ENDINGS: [&str; 32] = [
     "bak",
@@ -44,11 +46,16 @@ const PLAIN_ENDINGS: [&str; 32] = [
     "yaml",
 ];
 
+/// More than any channel shows of one text; the rest is not even read, as it may be endless.
+const TEXT_CHARS_MAX: usize = 60_000;
+/// The same for text on one line.
+const LINE_CHARS_MAX: usize = 4_000;
+
 /// Text of several lines: no control characters but newlines, no invisible ones, at most one empty
 /// line in a row.
 pub fn plain(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
-    let unix = text.replace("\r\n", "\n");
+    let unix = head(text, TEXT_CHARS_MAX).replace("\r\n", "\n");
     for line in unix.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {
         let visible: String = line.chars().filter_map(visible).collect();
         let visible = visible.trim_end();
@@ -62,7 +69,7 @@ pub fn plain(text: &str) -> String {
 
 /// The same on one line, with single spaces.
 pub fn one_line(text: &str) -> String {
-    plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
+    plain(&head(text, LINE_CHARS_MAX)).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// [`plain`] text in which no client finds a link or a mention.
@@ -166,6 +173,13 @@ fn before_half_name(kept: &str) -> &str {
     match kept.rsplit_once('.') {
         Some((before, half)) if half.chars().all(char::is_alphanumeric) => before.trim_end(),
         Some(_) | None => kept.trim_end(),
+    }
+}
+
+fn head(text: &str, chars_max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars_max) {
+        Some((at, _)) => Cow::Owned(format!("{}…", before_half_name(&text[..at]))),
+        None => Cow::Borrowed(text),
     }
 }
 

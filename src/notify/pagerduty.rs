@@ -34,14 +34,14 @@ pub struct PagerDuty {
 }
 
 impl PagerDuty {
-    /// `http` stands at `https://events.pagerduty.com` or a service that speaks the same.
+    /// `http` stands at `https://events.pagerduty.com/v2/enqueue`.
     pub fn new(http: Http, routing_key: SecretString, language: Language) -> Self {
         Self { http, routing_key, language }
     }
 
     async fn deliver(&self, message: &Message) -> Result<Sent, Failure> {
         let event = render(message, self.routing_key.expose_secret(), self.language);
-        let request = self.http.post("v2/enqueue").json(&event);
+        let request = self.http.post("").json(&event);
         match self.http.send(request, ANSWER_BYTES_MAX).await {
             Ok(answer) => self.judge(&self.without_key(answer)),
             Err(error) => Err(answer::unanswered(&error).0),
@@ -188,8 +188,15 @@ fn details(message: &Message, language: Language) -> Value {
         let label = line(language.label(label), LABEL_CHARS);
         details.entry(label).or_insert_with(|| json!(line(value, VALUE_CHARS)));
     }
-    let paragraphs: Vec<String> = message.paragraphs.iter().map(|p| escape::inert(p)).collect();
-    let text = escape::cut(&paragraphs.join("\n\n"), DETAILS_CHARS);
+    let mut text = String::new();
+    for paragraph in &message.paragraphs {
+        // Bytes are at least as many as characters, so nothing that would be shown is left out.
+        if text.len() > 4 * DETAILS_CHARS {
+            break;
+        }
+        text = [text, escape::inert(paragraph)].join("\n\n");
+    }
+    let text = escape::cut(text.trim(), DETAILS_CHARS);
     if !text.is_empty() {
         details.insert(language.label("Text").to_owned(), json!(text));
     }

@@ -48,22 +48,24 @@ impl Slack {
     }
 
     async fn deliver(&self, message: &Message, attempt: Attempt) -> Result<Sent, Failure> {
+        let before = self.memory.of(message.id, "");
         let repeat = self.memory.repeat(message.id, "", attempt.maybe_sent);
-        let body = render(message, repeat, self.language);
-        let request = self.http.post("").json(&body);
-        let answer = match self.http.send(request, ANSWER_BYTES_MAX).await {
-            Ok(answer) => answer,
+        // Noted beforehand, as the caller may give up while the message is on its way.
+        self.memory.note(message.id, "", Known::Doubt);
+        let request = self.http.post("").json(&render(message, repeat, self.language));
+        let (outcome, known) = match self.http.send(request, ANSWER_BYTES_MAX).await {
+            Ok(answer) => (self.judge(&answer), Known::Nothing),
             Err(error) => {
                 let (failure, known) = answer::unanswered(&error);
-                if known == Known::Doubt {
-                    self.memory.note(message.id, "", known);
-                }
-                return Err(failure);
+                (Err(failure), known)
             }
         };
-        let outcome = self.judge(&answer);
-        if !matches!(outcome, Err(Failure::Retry { .. })) {
-            self.memory.forget(message.id);
+        match (&outcome, known) {
+            (Err(Failure::Retry { .. }), Known::Doubt) => {}
+            (Err(Failure::Retry { .. }), Known::Nothing | Known::Accepted) => {
+                self.memory.note(message.id, "", before);
+            }
+            (Ok(_) | Err(Failure::Permanent { .. }), _) => self.memory.forget(message.id),
         }
         outcome
     }
@@ -134,7 +136,8 @@ pub fn render(message: &Message, repeat: Repeat, language: Language) -> Value {
 /// Facts and paragraphs until the budget ends; what is left out is said.
 fn body_blocks(message: &Message, language: Language) -> Vec<Value> {
     let mut left = BODY_MAX;
-    let mut shortened = message.facts.len() > FACTS_MAX;
+    let mut shortened =
+        message.facts.len() > FACTS_MAX || message.paragraphs.len() > PARAGRAPHS_MAX;
     let mut take = |text: &str, max: usize| {
         let whole = escape::slack(text, usize::MAX);
         let shown = escape::slack(text, max.min(left));
@@ -153,17 +156,9 @@ fn body_blocks(message: &Message, language: Language) -> Vec<Value> {
         .chunks(FIELDS_PER_SECTION)
         .map(|fields| json!({"type": "section", "fields": fields}))
         .collect();
-    let mut shown = 0;
-    for paragraph in message.paragraphs.iter().map(|text| escape::inert(text)) {
-        if shown == PARAGRAPHS_MAX && !paragraph.is_empty() {
-            shortened = true;
-            break;
-        }
-        if let Some(text) = take(&paragraph, SECTION_MAX) {
-            blocks.push(section(&text));
-            shown += 1;
-        }
-    }
+    let paragraphs = message.paragraphs.iter().take(PARAGRAPHS_MAX);
+    let sections = paragraphs.filter_map(|text| take(&escape::inert(text), SECTION_MAX));
+    blocks.extend(sections.map(|text| section(&text)));
     if shortened {
         blocks.push(context(language.shortened()));
     }

@@ -1,20 +1,12 @@
 //! The words that Watchkeeper itself puts around a message, in the languages it speaks.
 //!
 //! In: an event, a severity or an English label. Out: constant text, trusted and already inert.
-//! Never: words of an alert. To add a language, add a variant to [`Language`] and its arms.
+//! Never: words of an alert. To add a language, add a variant to
+//! [`Language`] and a word to every pair here.
 
+pub use crate::config::Language;
 use crate::model::alert::Severity;
 use crate::model::message::Event;
-use serde::{Deserialize, Serialize};
-
-/// The language of everything that is not data.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Language {
-    #[default]
-    En,
-    Zh,
-}
 
 impl Language {
     /// What happened, in two words.

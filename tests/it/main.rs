@@ -6,3 +6,4 @@ mod support;
 
 mod bad_config;
 mod clients;
+mod notify;

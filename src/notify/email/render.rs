@@ -92,11 +92,16 @@ fn parts(message: &Message, repeat: Repeat, language: Language) -> Parts {
         });
     let (mut left, mut shortened) = (TEXT_CHARS, message.facts.len() > FACTS_MAX);
     let mut paragraphs = Vec::new();
-    for whole in message.paragraphs.iter().map(|text| escape::inert(text)) {
+    for paragraph in &message.paragraphs {
+        if left == 0 {
+            shortened = true;
+            break;
+        }
+        let whole = escape::inert(paragraph);
         let shown = escape::cut(&whole, left);
-        left -= shown.chars().count().min(left);
+        left -= shown.chars().count();
         shortened |= shown != whole;
-        paragraphs.extend(Some(shown).filter(|shown| !shown.is_empty() && left > 0));
+        paragraphs.extend(Some(shown).filter(|shown| !shown.is_empty()));
     }
     let links = message.links.iter().filter_map(|link| {
         let url = escape::link(&link.url, URL_BYTES_MAX)?;

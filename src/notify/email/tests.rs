@@ -2,7 +2,6 @@ use super::*;
 use crate::model::message::Event;
 use crate::notify::Repeat;
 use crate::notify::samples::{HOSTILE, filled, message};
-use base64::Engine as _;
 
 fn options() -> Options {
     Options {
@@ -162,6 +161,6 @@ async fn a_wrong_address_is_named() {
     assert!(error(Options { to: vec![], ..options() }).contains("`to` names nobody"));
     assert!(error(Options { from: "x".to_owned(), ..options() }).contains("`from` is not"));
     let ca_file = Some("/nowhere/ca.pem".into());
-    let missing = Options { ca_file, security: Security::StartTls, ..options() };
+    let missing = Options { ca_file, security: Security::Starttls, ..options() };
     assert!(error(missing).contains("ca_file /nowhere/ca.pem cannot be read"));
 }
