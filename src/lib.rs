@@ -7,6 +7,7 @@ pub mod incident;
 
 pub mod agent;
 pub mod knowledge;
+pub mod report;
 
 pub mod safety;
 pub mod store;
