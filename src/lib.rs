@@ -9,6 +9,7 @@ pub mod incident;
 
 pub mod agent;
 pub mod knowledge;
+pub mod report;
 
 pub mod action;
 pub mod safety;
