@@ -13,6 +13,7 @@ use crate::model::entity::{HostFacts, ServiceFacts};
 use crate::model::tool::{Effect, ToolSpec};
 use crate::model::verdict::{Approvals, Autonomy, Decision, Limit, VerdictRecord};
 use crate::safety::floor::Own;
+use crate::safety::levels::Granted;
 use crate::safety::provenance::Trusted;
 use crate::safety::rules::Rules;
 use crate::safety::verdict::Verdict;
