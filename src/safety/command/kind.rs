@@ -292,7 +292,6 @@ fn is_endpoint(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::safety::command::notation::kind;
 
     fn accepts(notation: &str, text: &str) -> bool {
@@ -326,7 +325,7 @@ mod tests {
                 "secret", "Secrets", "pods,secrets", "secrets/x", "secret.v1./x", "a b", "",
             ]),
             ("resourceoutput", vec!["json", "jsonpath={.a}"], vec!["go-template-file=/x", "jsonpath-file=/x"]),
-            ("endpoint", vec![":443", "TCP:80", "tcp@10.0.0.1:22", "4"], vec!["-x", "a", "/etc"]),
+            ("endpoint", vec![":443", "TCP:80", "tcp@10.0.0.1:22", "4TCP"], vec!["-x", "a", "/etc"]),
             ("list|device", vec!["/opt", "/dev/sda"], vec!["/dev/mem", "x"]),
         ] {
             good.iter().for_each(|text| assert!(accepts(notation, text), "{notation} {text:?}"));
