@@ -133,6 +133,12 @@ impl Table {
         self.instead.get(name)
     }
 
+    /// Returns every form that is offered in place of a program outside the table.
+    #[cfg(test)]
+    pub fn instead_forms(&self) -> impl Iterator<Item = &str> {
+        self.instead.values().filter_map(|instead| instead.nearest.as_deref())
+    }
+
     fn load(files: &[(&str, &str)]) -> Result<Table, String> {
         let mut table = Table { programs: BTreeMap::new(), instead: BTreeMap::new() };
         for (file, text) in files {
