@@ -3,6 +3,8 @@ use super::*;
 const USEFUL: &str = include_str!("../../../tests/data/commands/useful.txt");
 const ATTACKS: &str = include_str!("../../../tests/data/commands/attacks.txt");
 
+const REFUSED_FLAGS: &str = include_str!("../../../tests/data/commands/refused_flags.txt");
+
 fn lines(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.is_empty() && !line.starts_with("# ")).collect()
 }
@@ -46,6 +48,77 @@ fn every_program_is_attacked() {
         .map(|(name, _)| name)
         .collect();
     assert_eq!(missing, [""; 0]);
+}
+
+/// Allows a flag in a form and everywhere below it.
+fn loosen(form: &mut table::Form, flag: &str) {
+    form.flags.insert(flag.to_owned(), notation::Takes::Maybe(kind::Kind::Pattern));
+    form.subs.values_mut().chain(&mut form.forms).for_each(|below| loosen(below, flag));
+}
+
+/// Lines with a flag that must never be allowed, made from lines that are.
+fn with_refused_flags(name: &str) -> Vec<Vec<String>> {
+    let own = lines(REFUSED_FLAGS).into_iter().filter_map(|line| line.split_once(' '));
+    let flags = own.filter(|(program, _)| *program == name).flat_map(|(_, flags)| flags.split(' '));
+    let (_, form) = table::builtin().program(name).unwrap();
+    let mut made = Vec::new();
+    for flag in flags {
+        for line in lines(USEFUL).into_iter().chain(form.nearest.as_deref()) {
+            // An alias of a program is offered under the program's first name.
+            let mut words: Vec<String> = match lexer::split(line) {
+                Ok(words) => words.into_iter().map(|word| word.text).collect(),
+                Err(_) => continue,
+            };
+            if words[0] != name && form.nearest.as_deref() != Some(line) {
+                continue;
+            }
+            words[0] = name.to_owned();
+            for at in [1, words.len()] {
+                let mut line = words.clone();
+                line.insert(at, flag.to_owned());
+                made.push(line.clone());
+                line.insert(at + 1, "x".to_owned());
+                made.push(line);
+            }
+        }
+    }
+    made
+}
+
+#[test]
+fn refused_flags_are_refused_in_every_place() {
+    for (name, _) in table::builtin().programs() {
+        for argv in with_refused_flags(name) {
+            assert!(judge_argv(&argv).outcome.is_err(), "{argv:?}");
+        }
+    }
+}
+
+#[test]
+fn loosening_the_table_is_noticed() {
+    let mut unnoticed = Vec::new();
+    for (name, form) in table::builtin().programs() {
+        let own = lines(ATTACKS).into_iter().filter(|line| line.split(' ').next() == Some(name));
+        let made = with_refused_flags(name);
+        let tried: Vec<_> =
+            own.map(lexer::split).chain(made.iter().map(|argv| lexer::take(argv))).collect();
+        let noticed = |table: &table::Table| {
+            tried.iter().any(|words| judge::judge_with(table, words.clone()).outcome.is_ok())
+        };
+        if !form.require.is_empty() {
+            let loose = table::builtin().changed(name, |form| form.require.clear());
+            if !noticed(&loose) {
+                unnoticed.push(format!("{name} without what it requires"));
+            }
+        }
+        for flag in form.refuse.keys().filter(|flag| flag.starts_with(['-', '+'])) {
+            let loose = table::builtin().changed(name, |form| loosen(form, flag));
+            if !noticed(&loose) {
+                unnoticed.push(format!("{name} {flag}"));
+            }
+        }
+    }
+    assert_eq!(unnoticed, [""; 0]);
 }
 
 /// Calls `check` for every form below `form`, with the words that lead to it.
