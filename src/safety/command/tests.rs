@@ -350,7 +350,11 @@ mod shell {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(6) })]
+        #![proptest_config(ProptestConfig {
+            cases: 6,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn bash_sees_the_words_that_were_judged(lines in proptest::collection::vec(line(), 600)) {
