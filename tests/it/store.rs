@@ -1,0 +1,5 @@
+//! The contract of the store: the same facts hold on SQLite and on Postgres.
+
+mod given;
+
+mod deliveries;

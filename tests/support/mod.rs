@@ -1,0 +1,3 @@
+//! What the tests stand on: fresh databases and doubles of the outside world.
+
+pub mod engines;
