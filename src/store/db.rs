@@ -108,7 +108,7 @@ impl Store {
             Engine::Lite { writer, .. } => {
                 let (job, answer) = writer::job(work);
                 writer.send(Command::Job(job)).await.map_err(|_| stopped())?;
-                answer.await.map_err(|_| stopped())?
+                answer.await.map_err(|_| unanswered())?
             }
             Engine::Pg { pool, .. } => {
                 let mut transaction = pool.begin().await?;
@@ -171,8 +171,12 @@ impl Store {
     }
 }
 
-fn stopped() -> Error {
+pub(super) fn stopped() -> Error {
     Error::Unavailable("the writer has stopped".into())
+}
+
+fn unanswered() -> Error {
+    Error::Unavailable("the write broke off without an answer".into())
 }
 
 async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {

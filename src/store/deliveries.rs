@@ -190,11 +190,12 @@ pub(super) async fn batch_on_postgres(
     loop {
         let taken = tokio::select! {
             biased;
-            taken = queue.recv_many(&mut batch, BATCH_MAX) => taken,
+            // First, because a queue that never runs empty would otherwise hide the order to stop.
             () = stop.cancelled(), if !queue.is_closed() => {
                 queue.close();
                 continue;
             }
+            taken = queue.recv_many(&mut batch, BATCH_MAX) => taken,
         };
         if taken == 0 {
             break;
