@@ -1,7 +1,7 @@
 //! Webhook bodies: stored before they are acknowledged, taken in afterwards.
 
 use super::db::{Conn, Store, db, dialect};
-use super::{Error, parsed};
+use super::{Error, key, parsed, text};
 use crate::model::ids::DeliveryId;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Connection};
@@ -130,7 +130,7 @@ pub async fn mark_malformed(
 ) -> Result<(), Error> {
     db!(conn, c => sqlx::query(
         "update delivery set state = 'malformed', problem = $2 where id = $1"
-    ).bind(id.to_string()).bind(problem).execute(&mut **c).await.map(|_| ()))?;
+    ).bind(id.to_string()).bind(text(problem)).execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }
 
@@ -146,16 +146,16 @@ pub(super) async fn insert_many(conn: &mut Conn<'_>, acks: &[Ack]) -> Result<(),
             for Ack { row, .. } in chunk {
                 let (state, problem) = match &row.fate {
                     Fate::Waiting => ("waiting", None),
-                    Fate::Malformed(problem) => ("malformed", Some(problem.as_str())),
+                    Fate::Malformed(problem) => ("malformed", Some(text(problem))),
                 };
                 query = query
                     .bind(row.id.to_string())
                     .bind(&row.scope)
-                    .bind(&row.source)
+                    .bind(key(&row.source))
                     .bind(row.received_at_ms)
                     .bind(state)
                     .bind(problem)
-                    .bind(&row.body);
+                    .bind(text(&row.body));
             }
             query.execute(&mut **c).await.map(|_| ())
         })?;

@@ -1,7 +1,7 @@
 //! Incident rows: opened and joined by the intake, claimed and leased by workers, listed for people.
 
 use super::db::{Conn, Store, db, dialect};
-use super::{Error, parsed};
+use super::{Error, key as indexed, parsed, text};
 use crate::model::alert::Severity;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{IncidentRow, State};
@@ -285,7 +285,7 @@ pub async fn place(
 ) -> Result<Place, Error> {
     let open: Option<(String,)> = db!(conn, c => sqlx::query_as(
         "select id from incident where scope = $1 and open_key = $2"
-    ).bind(scope).bind(key).fetch_optional(&mut **c).await)?;
+    ).bind(scope).bind(indexed(key)).fetch_optional(&mut **c).await)?;
     if let Some((id,)) = open {
         return Ok(Place::Open(parsed(id.parse(), "incident id")?));
     }
@@ -293,7 +293,7 @@ pub async fn place(
         "select id from incident
          where scope = $1 and correlation_key = $2 and ended_at_ms >= $3
          order by ended_at_ms desc limit 1"
-    ).bind(scope).bind(key).bind(ended_after_ms).fetch_optional(&mut **c).await)?;
+    ).bind(scope).bind(indexed(key)).bind(ended_after_ms).fetch_optional(&mut **c).await)?;
     match ended {
         Some((id,)) => Ok(Place::Ended(parsed(id.parse(), "incident id")?)),
         None => Ok(Place::Nowhere),
@@ -311,10 +311,10 @@ pub async fn open(conn: &mut Conn<'_>, opening: &Opening) -> Result<u64, Error> 
     )
         .bind(opening.id.to_string())
         .bind(&opening.scope)
-        .bind(&opening.title)
+        .bind(text(&opening.title))
         .bind(opening.severity.as_str())
         .bind(opening.severity.rank())
-        .bind(&opening.correlation_key)
+        .bind(indexed(&opening.correlation_key))
         .bind(opening.at_ms)
         .bind(opening.page_due_at_ms)
         .execute(&mut **c).await.map(|done| done.rows_affected()))?)

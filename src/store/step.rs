@@ -4,7 +4,7 @@
 use super::db::{Conn, Store, db};
 use super::incidents::Lease;
 use super::timeline::{self, Head, Stream};
-use super::{Error, actions, blobs, inbox, outbox, usage};
+use super::{Error, actions, blobs, inbox, outbox, text, usage};
 use crate::model::action::ActionState;
 use crate::model::alert::Severity;
 use crate::model::ids::{ActionId, InboxId};
@@ -112,7 +112,7 @@ async fn fence(conn: &mut Conn<'_>, step: &Step) -> Result<(), Error> {
         .bind(&step.lease.owner)
         .bind(step.lease.epoch)
         .bind(step.after.seq)
-        .bind(&row.title)
+        .bind(text(&row.title))
         .bind(row.severity.as_str())
         .bind(row.severity.rank())
         .bind(row.state.as_str())

@@ -1,6 +1,6 @@
 //! Switches that every replica obeys. Halt stops every change that has not started.
 
-use super::Error;
+use super::{Error, text};
 use super::db::{Store, db};
 
 /// Who halted everything, and when.
@@ -37,7 +37,7 @@ impl Store {
                     "insert into switch (name, value, by_whom, at_ms) values ('halt', $1, $2, $3)
                      on conflict (name) do update set value = excluded.value,
                          by_whom = excluded.by_whom, at_ms = excluded.at_ms"
-                ).bind(value).bind(by).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
+                ).bind(value).bind(text(&by)).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
                 Ok(())
             })
         })
