@@ -324,13 +324,9 @@ pub async fn move_on(
 /// # Errors
 /// `NoLonger` when a halt or the action's state forbids it, `OverLimit` with the true counts.
 pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
-    let halted: Option<(String,)> = db!(conn, c => sqlx::query_as(
-        "select by_whom from switch where name = 'halt' and value = 'on'"
-    ).fetch_optional(&mut **c).await)?;
-    if let Some((by,)) = halted {
-        return Err(Error::NoLonger(format!("all changes are halted by {by}")));
-    }
+    refuse_when_halted(conn).await?;
     move_on(conn, intent.action_id, intent.from, ActionState::Intended).await?;
+    refuse_when_expired(conn, intent).await?;
     let mut limits = intent.limits.clone();
     // One order for everybody, so that two intents cannot wait for each other.
     limits.sort_by(|a, b| a.key.cmp(&b.key));
@@ -365,6 +361,34 @@ pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Er
         .bind(intent.incident_id.to_string())
         .bind(intent.at_ms)
         .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// Once a halt is stored, no intent is committed: the lock makes it wait for those under way.
+async fn refuse_when_halted(conn: &mut Conn<'_>) -> Result<(), Error> {
+    let sql = dialect!(conn,
+        lite: "select value, by_whom from switch where name = 'halt'",
+        pg: "select value, by_whom from switch where name = 'halt' for share",
+    );
+    let halt: Option<(String, String)> =
+        db!(conn, c => sqlx::query_as(sql).fetch_optional(&mut **c).await)?;
+    match halt {
+        Some((value, by)) if value == "on" => {
+            Err(Error::NoLonger(format!("all changes are halted by {by}")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// An approval covers the call until it expires, also when the worker was away in between.
+async fn refuse_when_expired(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
+    let (expires_at_ms,): (Option<i64>,) = db!(conn, c => sqlx::query_as(
+        "select expires_at_ms from action where id = $1"
+    ).bind(intent.action_id.to_string()).fetch_one(&mut **c).await)?;
+    let expired = expires_at_ms.is_some_and(|expires| expires <= intent.at_ms);
+    if intent.from == ActionState::Approved && expired {
+        return Err(Error::NoLonger("the approval has expired".into()));
+    }
     Ok(())
 }
 
