@@ -1,7 +1,7 @@
 //! Texts by their hash: whole tool outputs and reports.
 
-use super::{Error, text};
 use super::db::{Conn, Store, db};
+use super::{Error, text};
 use crate::model::call::sha256_hex;
 use crate::model::timeline::OutputRef;
 

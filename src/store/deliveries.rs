@@ -90,13 +90,16 @@ impl Store {
 }
 
 /// Locks and returns waiting deliveries, oldest first. Part of the intake's transaction.
+///
+/// Replicas wait for each other here: two intakes at once could take a resolved notice before the
+/// firing that it ends, and could wait for each other's incidents.
 pub async fn waiting(conn: &mut Conn<'_>, at_most: i64) -> Result<Vec<Row>, Error> {
     type Columns = (String, String, String, i64, String);
     let sql = dialect!(conn,
         lite: "select id, scope, source, received_at_ms, body from delivery
                where state = 'waiting' order by id limit $1",
         pg: "select id, scope, source, received_at_ms, body from delivery
-             where state = 'waiting' order by id limit $1 for update skip locked",
+             where state = 'waiting' order by id limit $1 for update",
     );
     let rows: Vec<Columns> =
         db!(conn, c => sqlx::query_as(sql).bind(at_most).fetch_all(&mut **c).await)?;

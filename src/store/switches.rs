@@ -1,7 +1,7 @@
 //! Switches that every replica obeys. Halt stops every change that has not started.
 
-use super::{Error, text};
 use super::db::{Store, db};
+use super::{Error, text};
 
 /// Who halted everything, and when.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]

@@ -2,4 +2,7 @@
 
 mod given;
 
+mod chain;
 mod deliveries;
+mod incidents;
+mod step;

@@ -156,9 +156,9 @@ where
         .execute(&mut admin)
         .await
         .unwrap();
-    let place = Place::Postgres { url: in_database(&server, &name), options: options.database(&name) };
-    let ended =
-        AssertUnwindSafe(Box::pin(test(Arc::new(Ground { place })))).catch_unwind().await;
+    let place =
+        Place::Postgres { url: in_database(&server, &name), options: options.database(&name) };
+    let ended = AssertUnwindSafe(Box::pin(test(Arc::new(Ground { place })))).catch_unwind().await;
     sqlx::raw_sql(AssertSqlSafe(format!("drop database {name} with (force)")))
         .execute(&mut admin)
         .await
