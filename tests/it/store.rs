@@ -2,7 +2,10 @@
 
 mod given;
 
+mod actions;
 mod chain;
 mod deliveries;
 mod incidents;
+mod outbox;
+mod people;
 mod step;
