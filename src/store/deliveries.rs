@@ -1,6 +1,6 @@
 //! Webhook bodies: stored before they are acknowledged, taken in afterwards.
 
-use super::db::{Conn, Store, db, dialect};
+use super::db::{Conn, Store, db, dialect, in_time};
 use super::{Error, key, parsed, text};
 use crate::model::ids::DeliveryId;
 use sqlx::postgres::PgPool;
@@ -203,13 +203,13 @@ pub(super) async fn batch_on_postgres(
         if taken == 0 {
             break;
         }
-        let together = insert_in_one_commit(&pool, &batch).await;
+        let together = in_time(insert_in_one_commit(&pool, &batch)).await;
         for ack in batch.drain(..) {
             let told = match &together {
                 Ok(()) => Ok(()),
                 // One row that Postgres cannot take must not take the others with it.
                 Err(Error::Conflict(_)) => {
-                    insert_in_one_commit(&pool, std::slice::from_ref(&ack)).await
+                    in_time(insert_in_one_commit(&pool, std::slice::from_ref(&ack))).await
                 }
                 Err(error) => Err(Error::Unavailable(error.to_string())),
             };
