@@ -5,6 +5,7 @@ mod given;
 mod actions;
 mod chain;
 mod deliveries;
+mod engine;
 mod incidents;
 mod outbox;
 mod people;

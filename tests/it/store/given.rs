@@ -8,6 +8,7 @@ use watchkeeper::model::incident::State;
 use watchkeeper::model::message::{Event, Message, Urgency};
 use watchkeeper::model::timeline::{Entry, Usage};
 use watchkeeper::store::actions::{self, Decision, Intent};
+use watchkeeper::store::db::Conn;
 use watchkeeper::store::deliveries::{self, Fate};
 use watchkeeper::store::incidents::{self, Lease, Opening, Place};
 use watchkeeper::store::step::{Announcement, Projection, Step};
@@ -168,4 +169,14 @@ pub fn announcement(incident_id: Option<IncidentId>, transition: &str) -> Announ
             channels: Vec::new(),
         },
     }
+}
+
+/// Writes one row that nothing else reads; the second of the same name conflicts.
+pub async fn put_row(conn: &mut Conn<'_>, name: &str) -> Result<(), Error> {
+    let sql = "insert into switch (name, value, by_whom, at_ms) values ($1, 'off', '', 0)";
+    match conn {
+        Conn::Lite(c) => sqlx::query(sql).bind(name).execute(&mut **c).await.map(|_| ())?,
+        Conn::Pg(c) => sqlx::query(sql).bind(name).execute(&mut **c).await.map(|_| ())?,
+    }
+    Ok(())
 }
