@@ -9,4 +9,5 @@ mod engine;
 mod incidents;
 mod outbox;
 mod people;
+mod plans;
 mod step;
