@@ -131,7 +131,7 @@ impl Store {
                 rows.into_iter()
                     .map(|(state, count)| {
                         let known = State::parse(&state);
-                        Ok((known.ok_or_else(|| Error::Corrupt(state))?, count))
+                        Ok((known.ok_or(Error::Corrupt(format!("incident state {state}")))?, count))
                     })
                     .collect()
             })

@@ -4,6 +4,7 @@ use super::given::{delivery, waiting};
 use crate::support::engines::for_each_engine;
 use futures::future::join_all;
 use std::collections::BTreeSet;
+use tokio::sync::oneshot;
 use watchkeeper::model::ids::DeliveryId;
 use watchkeeper::store::Error;
 use watchkeeper::store::deliveries::{self, Backlog, Fate};
@@ -127,6 +128,49 @@ async fn a_nul_is_replaced_because_postgres_stores_none() {
             store.malformed_deliveries(1).await.unwrap(),
             [(row.id, "control character \u{fffd}".to_owned(), "a\u{fffd}b".to_owned())]
         );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_intakes_take_turns() {
+    for_each_engine(|ground| async move {
+        let store = ground.store().await;
+        let rows: Vec<_> = (0..3).map(|n| delivery(&n.to_string())).collect();
+        for row in &rows {
+            store.keep_delivery(row.clone()).await.unwrap();
+        }
+        let ((started, has_started), (release, go_on)) = (oneshot::channel(), oneshot::channel());
+        // The first sees two; the second must not go ahead with the third.
+        let first = store.write(move |conn| {
+            Box::pin(async move {
+                let mine = deliveries::waiting(conn, 2).await?;
+                let _ = started.send(());
+                let _ = go_on.await;
+                for row in &mine {
+                    deliveries::mark_taken(conn, row.id, 2_000).await?;
+                }
+                Ok(mine)
+            })
+        });
+        let second = async {
+            has_started.await.unwrap();
+            let until_it_waits = async {
+                let waits = "select 1 from pg_stat_activity
+                             where datname = current_database() and wait_event_type = 'Lock'";
+                for _ in 0..10_000 {
+                    if ground.engine() == "sqlite" || !ground.sql(waits).await.is_empty() {
+                        release.send(()).unwrap();
+                        return;
+                    }
+                }
+                panic!("the second intake did not wait");
+            };
+            futures::join!(waiting(&store, 10), until_it_waits).0
+        };
+        let (first, second) = futures::join!(first, second);
+        assert_eq!(first.unwrap(), rows[..2]);
+        assert_eq!(second, rows[2..]);
     })
     .await;
 }
