@@ -30,7 +30,7 @@ pub struct Ground {
 
 enum Place {
     Folder(PathBuf),
-    Postgres { options: PgConnectOptions, url: String },
+    Postgres { options: Box<PgConnectOptions>, url: String },
 }
 
 /// An open store and the tasks behind it.
@@ -156,8 +156,10 @@ where
         .execute(&mut admin)
         .await
         .unwrap();
-    let place =
-        Place::Postgres { url: in_database(&server, &name), options: options.database(&name) };
+    let place = Place::Postgres {
+        url: in_database(&server, &name),
+        options: Box::new(options.database(&name)),
+    };
     let ended = AssertUnwindSafe(Box::pin(test(Arc::new(Ground { place })))).catch_unwind().await;
     sqlx::raw_sql(AssertSqlSafe(format!("drop database {name} with (force)")))
         .execute(&mut admin)

@@ -199,10 +199,8 @@ async fn a_hundred_intents_under_a_limit_of_three_are_three() {
         let answers = join_all(steps.into_iter().map(|step| store.commit(step))).await;
         assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 3);
         for answer in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-            match answer {
-                Error::OverLimit(over) => assert_eq!(*over, [(hour.clone(), 3)]),
-                other => panic!("{other:?}"),
-            }
+            let Error::OverLimit(over) = answer else { panic!("{answer:?}") };
+            assert_eq!(*over, [(hour.clone(), 3)]);
         }
         let counts = store.limit_counts(vec![hour.clone(), day.clone()], 4_000).await.unwrap();
         assert_eq!(counts, [(hour.clone(), 3), (day.clone(), 3)]);

@@ -86,7 +86,7 @@ async fn a_refused_delivery_takes_no_other_with_it() {
         store.keep_delivery(first.clone()).await.unwrap();
         // The id is taken, so that the row cannot be stored; the others share its commit.
         let rows: Vec<_> = (0..40).map(|n| delivery(&n.to_string())).collect();
-        let mut all: Vec<_> = rows.iter().cloned().collect();
+        let mut all = rows.clone();
         all.insert(20, first.clone());
         let answers = join_all(all.into_iter().map(|row| store.keep_delivery(row))).await;
         let refused: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
