@@ -51,7 +51,7 @@ pub fn inventory(
             for (path, tool) in catalogue.grants() {
                 if !specs.is_empty() && !specs.iter().any(|spec| spec.name == tool) {
                     let message = format!("there is no tool '{tool}' to allow");
-                    problems.push(positions.problem(&format!("{path}.allow"), message));
+                    problems.push(positions.problem(&path, message));
                 }
             }
             Some(catalogue)

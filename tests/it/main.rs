@@ -7,4 +7,5 @@ mod support;
 mod bad_config;
 mod clients;
 mod notify;
+mod spine;
 mod store;
