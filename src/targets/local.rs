@@ -3,17 +3,28 @@
 //! In: ready arguments and paths. Out: what the programs and files of this machine say. Never: a
 //! shell, a search of `PATH`, a wait without an end.
 
+mod mounts;
+mod proc;
+
 use super::launch;
+use super::resources::{Check, Resources};
 use super::{Command, Error, Ran, Reach, Tail};
 use futures::future::BoxFuture;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Between two samples of counters.
+const SAMPLES_APART: Duration = Duration::from_millis(200);
 
 /// This machine.
 #[derive(Clone, Debug, Default)]
-pub struct Local;
+pub struct Local {
+    silent: mounts::Silent,
+}
 
 impl Reach for Local {
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Ran, Error>> {
@@ -31,6 +42,58 @@ impl Reach for Local {
     fn tail(&self, path: String, bytes_max: u64) -> BoxFuture<'_, Result<Tail, Error>> {
         Box::pin(blocking(move || tail(&path, bytes_max)))
     }
+
+    fn resources(&self, checks: Vec<Check>) -> BoxFuture<'_, Result<Resources, Error>> {
+        Box::pin(self.look(checks))
+    }
+}
+
+impl Local {
+    async fn look(&self, checks: Vec<Check>) -> Result<Resources, Error> {
+        let with = match checks.contains(&Check::Processes) {
+            true => proc::WithProcesses::Yes,
+            false => proc::WithProcesses::No,
+        };
+        let before = blocking(move || Ok(proc::sample(with))).await?;
+        let began = Instant::now();
+        tokio::time::sleep(SAMPLES_APART).await;
+        let silent = self.silent.clone();
+        blocking(move || {
+            let after = proc::sample(with);
+            let seconds = began.elapsed().as_secs_f64();
+            let mut found = Resources::default();
+            for check in checks {
+                let done = match check {
+                    Check::Cpu => proc::cpu(&before, &after).map(|cpu| found.cpu = Some(cpu)),
+                    Check::Memory => proc::memory().map(|memory| found.memory = Some(memory)),
+                    Check::Disk => disks(&silent, &mut found),
+                    Check::Network => proc::network(&before, &after, seconds)
+                        .map(|network| found.network = Some(network)),
+                    Check::Processes => proc::processes(&before, &after)
+                        .map(|processes| found.processes = Some(processes)),
+                };
+                if let Err(why) = done {
+                    found.troubles.push(format!("{}: {why}", check.as_str()));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+}
+
+fn disks(silent: &mounts::Silent, found: &mut Resources) -> Result<(), String> {
+    let path = "/proc/self/mountinfo";
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
+    let (disks, troubles) = mounts::disks(&text, silent);
+    found.disk = Some(disks);
+    found.troubles.extend(troubles);
+    Ok(())
+}
+
+/// A share in percent with one decimal; of nothing it is 0.
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { (part as f64 * 1000.0 / whole as f64).round() / 10.0 }
 }
 
 /// Runs file work on a thread that may block.

@@ -5,13 +5,15 @@
 //! of its own and name it in [`Targets::new`].
 
 pub mod inventory;
-pub mod local;
 mod launch;
+pub mod local;
 pub mod process;
+pub mod resources;
 pub mod service;
 
 use futures::future::BoxFuture;
 use inventory::{Inventory, ReachKind, Systemd};
+use resources::{Check, Resources};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -25,6 +27,9 @@ pub trait Reach: Send + Sync {
 
     /// The end of a text file, from the first whole line within `bytes_max`.
     fn tail(&self, path: String, bytes_max: u64) -> BoxFuture<'_, Result<Tail, Error>>;
+
+    /// Numbers about the host; what could not be read is among the troubles.
+    fn resources(&self, checks: Vec<Check>) -> BoxFuture<'_, Result<Resources, Error>>;
 }
 
 /// A command to run.

@@ -4,6 +4,7 @@
 //! a read-back that the incident commits. Never: a call without a permit, a store, a default
 //! target. To add a tool, write its file and its line in `all`.
 
+mod check_system_resources;
 mod get_service_logs;
 mod log_lines;
 pub mod output;
@@ -35,7 +36,8 @@ pub struct Deps {
 /// Every tool.
 pub fn all(deps: &Deps) -> Register {
     Register::new([
-        Arc::new(get_service_logs::GetServiceLogs::new(deps)) as Arc<dyn Tool>,
+        Arc::new(check_system_resources::CheckSystemResources::new(deps)) as Arc<dyn Tool>,
+        Arc::new(get_service_logs::GetServiceLogs::new(deps)),
         Arc::new(restart_service::RestartService::new(deps)),
     ])
 }
@@ -206,6 +208,14 @@ fn told(error: Error) -> Error {
     match error {
         Error::Tell(why) | Error::OutcomeUnknown(why) => Error::Tell(why),
     }
+}
+
+/// The name of a host put into canonical form.
+fn on_host(deps: &Deps, mut call: Call) -> Result<Call, String> {
+    let host = deps.inventory.known_host(call.text("host").unwrap_or_default());
+    let host = host.map_err(|error| error.to_string())?;
+    call.args.insert("host".to_owned(), Value::String(host.name));
+    Ok(call)
 }
 
 /// The name of a service and its host put into canonical form.

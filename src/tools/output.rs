@@ -27,6 +27,18 @@ impl Output {
     }
 }
 
+/// Bytes as people read them: `1.5 GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
 /// The text without terminal escapes and control characters, except newline and tab.
 pub fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -161,6 +173,12 @@ mod tests {
 
     fn ask(offset: usize, grep: Option<&str>) -> ReadBack {
         ReadBack { hash: "h".into(), offset, grep: grep.map(str::to_owned) }
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 1023, 1024, 1_610_612_736, u64::MAX].map(size);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 GiB", "16384.0 PiB"]);
     }
 
     #[test]

@@ -341,8 +341,10 @@ impl<'a> Walk<'a> {
             };
         };
         let words = self.positionals.iter().skip(from).take(slot.max);
-        let answers: Vec<_> =
-            words.map(|at| slot.kind.accept(&self.words[*at].text)).take_while(Result::is_ok).collect();
+        let answers: Vec<_> = words
+            .map(|at| slot.kind.accept(&self.words[*at].text))
+            .take_while(Result::is_ok)
+            .collect();
         let taken = answers.len();
         let mut best = match self.positionals.get(from + taken) {
             Some(at) if taken < slot.max => {
@@ -389,7 +391,8 @@ impl<'a> Walk<'a> {
     }
 
     fn unknown(&self, form: &Form, name: &str) -> Box<Stop> {
-        let longer: Vec<&String> = form.flags.keys().filter(|flag| flag.starts_with(name)).collect();
+        let longer: Vec<&String> =
+            form.flags.keys().filter(|flag| flag.starts_with(name)).collect();
         let reason = match (form.refuse.get(name), longer.as_slice()) {
             (Some(reason), _) => format!("`{} {name}` {reason}", self.called),
             (None, [one]) if name.starts_with("--") => format!("write it in full, {one}"),
