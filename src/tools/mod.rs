@@ -5,10 +5,12 @@
 //! target. To add a tool, write its file and its line in `all`.
 
 mod check_system_resources;
+mod clean_disk_space;
 mod get_service_logs;
 mod log_lines;
 pub mod output;
 mod restart_service;
+mod run_diagnosis_command;
 
 use crate::clock::Clock;
 use crate::model::action::Risk;
@@ -37,8 +39,10 @@ pub struct Deps {
 pub fn all(deps: &Deps) -> Register {
     Register::new([
         Arc::new(check_system_resources::CheckSystemResources::new(deps)) as Arc<dyn Tool>,
+        Arc::new(clean_disk_space::CleanDiskSpace::new(deps)),
         Arc::new(get_service_logs::GetServiceLogs::new(deps)),
         Arc::new(restart_service::RestartService::new(deps)),
+        Arc::new(run_diagnosis_command::RunDiagnosisCommand::new(deps)),
     ])
 }
 

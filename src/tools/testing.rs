@@ -125,7 +125,7 @@ cd "$(dirname "$0")" || exit 1
 alive() { [ -f pid ] && kill -0 "$(cat pid)" 2>/dev/null; }
 case "$1" in
   restart)
-    if [ -f hang ]; then echo restart >> journal; exec sleep 60; fi
+    if [ -f hang ]; then echo restart >> journal; exec sleep 3; fi
     if [ -f broken ]; then echo "config line 7: no such module" >&2; exit 1; fi
     if alive; then kill "$(cat pid)"; fi
     if [ -f dies ]; then sleep 0 & else sleep 600 > /dev/null 2>&1 & fi

@@ -91,7 +91,7 @@ async fn a_restart_that_does_not_end_has_an_unknown_outcome() {
     let Err(Error::OutcomeUnknown(why)) = done else { panic!("{done:?}") };
     assert_eq!(
         why,
-        "restarting shop on box may or may not have happened: stopped at the time limit"
+        "restarting shop on box may or may not have happened: not done at the time limit"
     );
     assert_eq!(daemon.restarts(), 1);
 }
