@@ -2,17 +2,20 @@
 //! service without systemd.
 
 use super::{Bounds, Captured, Deps, Done, Error, Output, Register, all};
+use crate::clients::http::{Options, install_tls};
+use crate::clients::prometheus::Prometheus;
 use crate::clock::Clock;
 use crate::model::call::Call;
 use crate::safety::permit::{CapturePermit, Permit};
 use crate::targets::Targets;
 use crate::targets::inventory::Catalogue;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The time of the tests' clock, some seconds before every permission ends.
-pub(crate) const NOW_MS: i64 = 1_795_000_000_000;
+pub(crate) const NOW_MS: i64 = 1_794_999_990_000;
 
 /// A folder that is removed with everything in it.
 pub(crate) struct Folder(PathBuf);
@@ -63,6 +66,12 @@ impl Bench {
         Self { tools: all(&deps(inventory, &clock)), clock }
     }
 
+    pub(crate) fn with_prometheus(inventory: &str, prometheus: Prometheus) -> Self {
+        let clock = Clock::set_at(NOW_MS);
+        let deps = Deps { prometheus: Some(prometheus), ..deps(inventory, &clock) };
+        Self { tools: all(&deps), clock }
+    }
+
     /// The call as it would be judged.
     pub(crate) fn complete(&self, tool: &str, args: Value) -> Result<Call, String> {
         self.tools.complete(&Call::new(tool, args))
@@ -106,12 +115,33 @@ pub(crate) fn deps(inventory: &str, clock: &Clock) -> Deps {
     Deps {
         targets: Arc::new(Targets::new(&inventory)),
         inventory: Arc::new(inventory),
+        prometheus: None,
         clock: clock.clone(),
     }
 }
 
 pub(crate) fn bounds() -> Bounds {
     Bounds { start_before_ms: NOW_MS + 10_000, timeout_ms: 20_000, output_bytes_max: 64 * 1024 }
+}
+
+/// A Prometheus that answers each query as told; it ends with the test's runtime.
+#[expect(clippy::disallowed_methods, reason = "a test has no shutdown to wait for it")]
+pub(crate) async fn prometheus(answer: fn(&str) -> (u16, Value)) -> Prometheus {
+    use axum::extract::Query;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    install_tls();
+    let respond = move |Query(query): Query<BTreeMap<String, String>>| async move {
+        let (status, body) = answer(&query["query"]);
+        (StatusCode::from_u16(status).unwrap(), axum::Json(body))
+    };
+    let router = axum::Router::new()
+        .route("/api/v1/query", get(respond))
+        .route("/api/v1/query_range", get(respond));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Prometheus::new(&url, &Options::default()).unwrap()
 }
 
 /// A real process that a small script starts, stops and looks at, as an init script would.
