@@ -1,13 +1,25 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures
 //! and reports. The modules stand in the order in which an alert meets them.
 
+pub mod notify;
+
+pub mod ingest;
+
+pub mod incident;
+
+pub mod agent;
+pub mod knowledge;
+pub mod report;
+
+pub mod action;
 pub mod safety;
 pub mod store;
 pub mod targets;
 pub mod tools;
 
 pub mod clients;
-
 pub mod clock;
+pub mod config;
 pub mod model;
+pub mod redact;
 pub mod tasks;

@@ -32,6 +32,10 @@ pub struct Case {
     pub correlation_key: String,
     pub group_key: Option<String>,
     pub opened_at_ms: i64,
+    /// 1 for the first investigation; each re-opening begins a new round.
+    pub round: i64,
+    pub round_from_seq: i64,
+    pub round_from_ms: i64,
     pub alerts: Vec<AttachedAlert>,
     pub acknowledged: Option<(String, i64)>,
     /// The mind at work, once one was chosen.
@@ -85,6 +89,7 @@ pub struct CallState {
 pub struct CallAnswer {
     pub outcome: Success,
     pub text: String,
+    pub data: Value,
     pub output: Option<OutputRef>,
     /// The timeline entry, which a conclusion may name as evidence.
     pub seq: i64,
@@ -129,8 +134,9 @@ pub enum Ending {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
     pub hash: String,
-    /// The number of entries that it tells about.
+    /// Its own entry; it tells of those before.
     pub seq: i64,
+    pub at_ms: i64,
 }
 
 impl Case {
@@ -146,6 +152,9 @@ impl Case {
             correlation_key: String::new(),
             group_key: None,
             opened_at_ms: 0,
+            round: 1,
+            round_from_seq: 0,
+            round_from_ms: 0,
             alerts: Vec::new(),
             acknowledged: None,
             mind: None,
@@ -189,8 +198,9 @@ impl Case {
                 self.correlation_key.clone_from(correlation_key);
                 self.group_key.clone_from(group_key);
                 self.opened_at_ms = at_ms;
+                self.round_from_ms = at_ms;
             }
-            Entry::AlertFired { alert } => self.alert_fired(alert, at_ms),
+            Entry::AlertFired { alert, severity } => self.alert_fired(alert, *severity, stored),
             Entry::AlertResolved { key, ends_at_ms } => {
                 for attached in self.alerts.iter_mut().filter(|a| a.alert.key() == *key) {
                     attached.resolved_at_ms = Some(*ends_at_ms);
@@ -218,10 +228,11 @@ impl Case {
                     call.verdict = Some(verdict.clone());
                 }
             }
-            Entry::Answered { call_id, outcome, text, output, duration_ms: _ } => {
+            Entry::Answered { call_id, outcome, text, data, output, duration_ms: _ } => {
                 let answer = CallAnswer {
                     outcome: *outcome,
                     text: text.clone(),
+                    data: data.clone(),
                     output: output.clone(),
                     seq: stored.seq,
                     at_ms,
@@ -252,7 +263,7 @@ impl Case {
                 }
             }
             Entry::ReportWritten { hash } => {
-                self.report = Some(Report { hash: hash.clone(), seq: stored.seq });
+                self.report = Some(Report { hash: hash.clone(), seq: stored.seq, at_ms });
             }
             Entry::Proposed { .. }
             | Entry::ActionJudged { .. }
@@ -304,7 +315,17 @@ impl Case {
         State::Investigating
     }
 
-    /// Allowed read calls of the last turn that have no answer.
+    /// The turns of the current round: what the mind at work has to know.
+    pub fn current_turns(&self) -> impl DoubleEndedIterator<Item = &Turn> {
+        self.turns.iter().filter(|turn| turn.seq > self.round_from_seq)
+    }
+
+    /// Calls of the current round that still wait for their answer.
+    pub fn unanswered(&self) -> impl Iterator<Item = &CallState> {
+        self.current_turns().flat_map(|turn| &turn.calls).filter(|call| call.answer.is_none())
+    }
+
+    /// Allowed calls of the last turn that look or talk and have no answer.
     pub fn reads_to_run(&self) -> Vec<&CallState> {
         self.turns
             .last()
@@ -348,26 +369,32 @@ impl Case {
         self.alerts.first().map(|attached| &attached.alert)
     }
 
-    fn alert_fired(&mut self, alert: &Alert, at_ms: i64) {
+    fn alert_fired(&mut self, alert: &Alert, severity: Severity, stored: &Stored) {
         let key = alert.key();
-        self.severity = self
-            .severity
-            .min(Severity::from_label(alert.labels.get("severity").map(String::as_str)));
+        self.severity = self.severity.min(severity);
         match self.alerts.iter_mut().find(|attached| attached.alert.key() == key) {
-            Some(attached) => attached.alert = alert.clone(),
+            Some(attached) => {
+                attached.alert = alert.clone();
+                attached.resolved_at_ms = None;
+            }
             None => self.alerts.push(AttachedAlert {
                 alert: alert.clone(),
-                attached_at_ms: at_ms,
+                attached_at_ms: stored.at_ms,
                 resolved_at_ms: None,
             }),
         }
-        // A firing alert under an ended incident opens the work again.
+        // A firing alert under a resolved incident opens the work again.
         if self.end.as_ref().is_some_and(|end| end.how == Ending::Resolved) {
-            self.reopen();
+            self.reopen(stored);
         }
     }
 
-    fn reopen(&mut self) {
+    fn reopen(&mut self, stored: &Stored) {
+        self.round += 1;
+        self.round_from_seq = stored.seq;
+        self.round_from_ms = stored.at_ms;
+        self.mind = None;
+        self.paged_at_ms = None;
         self.end = None;
         self.conclusion = None;
         self.concluded_at_ms = None;
@@ -508,8 +535,9 @@ impl CallState {
     }
 
     fn waits_to_run(&self) -> bool {
-        self.request.effect == Effect::Read
+        self.request.effect != Effect::Write
             && self.answer.is_none()
+            && self.action_id.is_none()
             && self.verdict.as_ref().is_some_and(|v| v.decision == Decision::Allow)
     }
 }

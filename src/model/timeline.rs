@@ -33,6 +33,7 @@ pub enum Entry {
     },
     AlertFired {
         alert: Alert,
+        severity: Severity,
     },
     AlertResolved {
         key: AlertKey,
@@ -64,7 +65,11 @@ pub enum Entry {
     Answered {
         call_id: String,
         outcome: Success,
+        /// What the mind is shown: the output, cut to size.
         text: String,
+        /// The same facts for conditions; null when there are none or too many.
+        #[serde(default, skip_serializing_if = "Value::is_null")]
+        data: Value,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<OutputRef>,
         duration_ms: i64,

@@ -1,6 +1,9 @@
+//! All integration tests, in one binary so that they are linked once.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_config;
 mod clients;
+mod notify;

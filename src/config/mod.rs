@@ -1,0 +1,73 @@
+//! Reads the configuration: one file, the environment over it, the command line over both.
+//!
+//! In: a path, [`Environment`], options. Out: [`Settings`], whole and checked, with the place of
+//! every key; or all [`Problems`] at once.
+//! Never: the environment read anywhere else, a setting that was misspelt and passed over, a
+//! secret in a message. [`yaml::load`] reads the other files of the same folder the same way.
+
+mod check;
+mod environment;
+mod explain;
+mod files;
+mod network;
+mod parse;
+mod positions;
+mod problem;
+mod settings;
+mod tree;
+mod typed;
+pub mod yaml;
+
+use std::path::Path;
+
+pub use environment::Environment;
+pub use network::{Network, is_loopback_url};
+pub use positions::Positions;
+pub use problem::{Problem, Problems};
+pub use settings::*;
+pub use yaml::{Loaded, Partial};
+
+/// Reads, layers and checks the settings. `overrides` are pairs of a dotted path and a value.
+///
+/// # Errors
+/// Everything that is wrong in the file, the environment and the options.
+pub fn load(
+    path: Option<&Path>,
+    environment: &Environment,
+    overrides: &[(String, String)],
+) -> Result<Loaded<Settings>, Problems> {
+    let document = files::find(path).map_err(|problem| Problems(vec![*problem]))?;
+    let mut root =
+        parse::parse(&document.file, &document.text).map_err(|problem| Problems(vec![*problem]))?;
+    let layered = environment::lay_over(&mut root, environment, overrides);
+    let mut warnings = layered.warnings;
+    let Partial { value, positions, mut problems } =
+        yaml::read_tree::<Settings>(&document.file, root);
+    problems.extend(layered.problems);
+    let Some(mut settings) = value else {
+        return Err(Problems(problems));
+    };
+    settings.resolve(&document.folder);
+    let secrets = files::read_secrets(&mut settings, &document.folder, &positions);
+    warnings.extend(secrets.warnings);
+    let further: Vec<Problem> =
+        secrets.problems.into_iter().chain(settings.check(&positions)).collect();
+    // A value that did not fit took its default; what follows from the default is no finding.
+    let known: Vec<String> = problems.iter().map(|problem| problem.path.clone()).collect();
+    let follows =
+        |problem: &Problem| known.iter().any(|known| is_at_or_under(&problem.path, known));
+    problems.extend(further.into_iter().filter(|problem| !follows(problem)));
+    if problems.is_empty() {
+        return Ok(Loaded { value: settings, positions, warnings });
+    }
+    yaml::sort(&mut problems);
+    Err(Problems(problems))
+}
+
+fn is_at_or_under(path: &str, known: &str) -> bool {
+    let rest = path.strip_prefix(known).filter(|_| !known.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+#[cfg(test)]
+mod tests;

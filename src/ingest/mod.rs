@@ -1,0 +1,156 @@
+//! Outside signals become alerts: stored first, taken in afterwards.
+//!
+//! In: a delivery, which knows no transport. Out: a committed row, then alerts under incidents.
+//! Never: an answer before the commit; a body lost because it could not be read. To add a source,
+//! write its file with a `parse` and its line in [`parser_of`].
+
+pub mod alertmanager;
+mod queue;
+
+pub use queue::{Intake, run};
+
+use crate::clock::Clock;
+use crate::model::alert::Alert;
+use crate::model::ids::DeliveryId;
+use crate::redact::Redactor;
+use crate::store::deliveries::{Fate, Row};
+use crate::store::{self, Store};
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Of a body that cannot be read, so much is kept for a person to look at.
+const MALFORMED_BYTES_MAX: usize = 64 * 1024;
+
+/// What some transport brought.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Which authenticated sender it came from, e.g. `alertmanager`.
+    pub source: String,
+    pub scope: String,
+    pub bytes: axum::body::Bytes,
+}
+
+/// A stored delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accepted {
+    pub id: DeliveryId,
+    pub alerts: usize,
+}
+
+/// Why a delivery was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// No retry can mend it. The body is kept.
+    #[error("{0}")]
+    Malformed(Malformed),
+    /// Too much waits to be stored; the sender retries.
+    #[error("too many deliveries are waiting to be stored")]
+    Busy,
+    /// Nothing was stored; the sender retries.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Where a body is wrong.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{path}: {message}")]
+pub struct Malformed {
+    /// JSON path, e.g. `alerts[2].startsAt`.
+    pub path: String,
+    /// What was expected there.
+    pub message: String,
+}
+
+/// A readable delivery.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parsed {
+    pub alerts: Vec<Alert>,
+    /// The sender's own grouping; a hint only, it changes with its routes.
+    pub group_key: Option<String>,
+    /// Alerts that the sender left out.
+    pub truncated: u64,
+    pub receiver: String,
+}
+
+/// Takes deliveries from any transport. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingest {
+    store: Store,
+    clock: Clock,
+    redactor: Redactor,
+    arrived: Arc<Notify>,
+}
+
+impl Ingest {
+    pub fn new(store: Store, clock: Clock, redactor: Redactor) -> Self {
+        Self { store, clock, redactor, arrived: Arc::new(Notify::new()) }
+    }
+
+    /// Fires when something new waits for the intake.
+    pub fn arrived(&self) -> Arc<Notify> {
+        Arc::clone(&self.arrived)
+    }
+
+    /// Stores a delivery; when it answers `Ok`, the body is committed and synced.
+    ///
+    /// # Errors
+    /// `Malformed` is final: Alertmanager drops a notification that was answered 4xx. `Busy` and
+    /// `Unavailable` are answered 503, since Alertmanager retries 5xx only (its
+    /// `notify/webhook/webhook.go`).
+    pub async fn receive(&self, delivery: Delivery) -> Result<Accepted, Rejected> {
+        let parsed = parser_of(&delivery.source)(&delivery.source, &delivery.bytes);
+        match parsed {
+            Ok(parsed) => {
+                let body = String::from_utf8_lossy(&delivery.bytes);
+                let body = self.redactor.json_text(&body).into_owned();
+                let id = self.keep(&delivery, body, Fate::Waiting).await?;
+                self.arrived.notify_one();
+                Ok(Accepted { id, alerts: parsed.alerts.len() })
+            }
+            Err(malformed) => {
+                let body = excerpt(&delivery.bytes);
+                let body = self.redactor.text(&body).into_owned();
+                self.keep(&delivery, body, Fate::Malformed(malformed.to_string())).await?;
+                Err(Rejected::Malformed(malformed))
+            }
+        }
+    }
+
+    async fn keep(
+        &self,
+        delivery: &Delivery,
+        body: String,
+        fate: Fate,
+    ) -> Result<DeliveryId, Rejected> {
+        let row = Row {
+            id: DeliveryId::new(),
+            scope: delivery.scope.clone(),
+            source: delivery.source.clone(),
+            received_at_ms: self.clock.now_ms(),
+            body,
+            fate,
+        };
+        self.store.keep_delivery(row).await.map_err(|error| {
+            if matches!(error, store::Error::Busy) {
+                Rejected::Busy
+            } else {
+                Rejected::Unavailable(error.to_string())
+            }
+        })
+    }
+}
+
+type Parser = fn(&str, &[u8]) -> Result<Parsed, Malformed>;
+
+/// The reader for a source's bodies. Every source that posts to the webhook speaks Alertmanager's
+/// format.
+fn parser_of(source: &str) -> Parser {
+    let _ = source;
+    alertmanager::parse
+}
+
+/// The start of an unreadable body, with what no text column can hold made visible.
+fn excerpt(bytes: &[u8]) -> String {
+    let cut = &bytes[..bytes.len().min(MALFORMED_BYTES_MAX)];
+    String::from_utf8_lossy(cut).replace('\0', "\\0")
+}

@@ -1,0 +1,3 @@
+//! What is known before an incident: the runbooks.
+
+pub mod runbooks;

@@ -1,0 +1,374 @@
+//! Action rows: what people decide on, and the intents that make a change start once.
+
+use super::db::{Conn, Store, db, dialect};
+use super::inbox;
+use super::{Error, json, parsed};
+use crate::model::action::{ActionState, Answer};
+use crate::model::ids::{ActionId, IncidentId};
+use crate::model::timeline::Entry;
+use crate::model::verdict::Limit;
+use serde::Serialize;
+use sqlx::FromRow;
+
+/// An action as approvers see it: the stored call, never a message about it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Row {
+    pub id: ActionId,
+    pub scope: String,
+    pub incident_id: IncidentId,
+    pub state: ActionState,
+    pub tool: String,
+    /// Canonical JSON.
+    pub args: String,
+    pub call_hash: String,
+    pub tier: String,
+    pub risk: String,
+    pub reason: String,
+    pub description: String,
+    pub rollback: Option<String>,
+    pub preview: Option<String>,
+    pub rules_version: String,
+    pub roles: Vec<String>,
+    pub proposed_at_ms: i64,
+    pub expires_at_ms: Option<i64>,
+    pub decided_by: Option<String>,
+    pub decided_at_ms: Option<i64>,
+    pub comment: Option<String>,
+}
+
+/// A person's decision on its way into the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Decision {
+    pub action_id: ActionId,
+    pub answer: Answer,
+    pub by: String,
+    pub comment: Option<String>,
+    pub at_ms: i64,
+}
+
+/// What became of a decision.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decided {
+    Recorded,
+    NotFound,
+    /// Nobody answered in time.
+    TooLate,
+    /// Somebody or something was first.
+    Already(ActionState),
+}
+
+/// What the intent transaction reads again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Intent {
+    pub action_id: ActionId,
+    pub incident_id: IncidentId,
+    /// The state that the action must still be in.
+    pub from: ActionState,
+    pub limits: Vec<Limit>,
+    pub at_ms: i64,
+}
+
+#[derive(FromRow)]
+struct Columns {
+    id: String,
+    scope: String,
+    incident_id: String,
+    state: String,
+    tool: String,
+    args: String,
+    call_hash: String,
+    tier: String,
+    risk: String,
+    reason: String,
+    description: String,
+    rollback: Option<String>,
+    preview: Option<String>,
+    rules_version: String,
+    roles: String,
+    proposed_at_ms: i64,
+    expires_at_ms: Option<i64>,
+    decided_by: Option<String>,
+    decided_at_ms: Option<i64>,
+    comment: Option<String>,
+}
+
+impl Columns {
+    fn row(self) -> Result<Row, Error> {
+        Ok(Row {
+            id: parsed(self.id.parse(), "action id")?,
+            scope: self.scope,
+            incident_id: parsed(self.incident_id.parse(), "incident id")?,
+            state: state(&self.state)?,
+            tool: self.tool,
+            args: self.args,
+            call_hash: self.call_hash,
+            tier: self.tier,
+            risk: self.risk,
+            reason: self.reason,
+            description: self.description,
+            rollback: self.rollback,
+            preview: self.preview,
+            rules_version: self.rules_version,
+            roles: parsed(serde_json::from_str(&self.roles), "roles")?,
+            proposed_at_ms: self.proposed_at_ms,
+            expires_at_ms: self.expires_at_ms,
+            decided_by: self.decided_by,
+            decided_at_ms: self.decided_at_ms,
+            comment: self.comment,
+        })
+    }
+}
+
+impl Store {
+    /// One action.
+    pub async fn action(&self, scope: &str, id: ActionId) -> Result<Option<Row>, Error> {
+        let scope = scope.to_owned();
+        self.read(move |conn| {
+            Box::pin(async move {
+                let found: Option<Columns> = db!(conn, c => sqlx::query_as(
+                    "select * from action where id = $1 and scope = $2"
+                ).bind(id.to_string()).bind(scope).fetch_optional(&mut **c).await)?;
+                found.map(Columns::row).transpose()
+            })
+        })
+        .await
+    }
+
+    /// Actions, newest first; only those in `state` when one is given.
+    pub async fn actions(
+        &self,
+        scope: &str,
+        state: Option<ActionState>,
+        at_most: i64,
+    ) -> Result<Vec<Row>, Error> {
+        let scope = scope.to_owned();
+        self.read(move |conn| {
+            Box::pin(async move {
+                let rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
+                    "select * from action
+                     where scope = $1 and (cast($2 as text) is null or state = $2)
+                     order by proposed_at_ms desc, id limit $3"
+                )
+                    .bind(scope)
+                    .bind(state.map(ActionState::as_str))
+                    .bind(at_most)
+                    .fetch_all(&mut **c).await)?;
+                rows.into_iter().map(Columns::row).collect()
+            })
+        })
+        .await
+    }
+
+    /// How many approvals wait, and since when the oldest does.
+    pub async fn awaiting(&self) -> Result<(i64, Option<i64>), Error> {
+        self.read(|conn| {
+            Box::pin(async move {
+                Ok(db!(conn, c => sqlx::query_as(
+                    "select count(*), min(proposed_at_ms) from action where state = 'awaiting'"
+                ).fetch_one(&mut **c).await)?)
+            })
+        })
+        .await
+    }
+
+    /// Records a decision once and tells the incident; the first one wins.
+    pub async fn decide(&self, decision: Decision) -> Result<Decided, Error> {
+        self.write(move |conn| Box::pin(async move { decide(conn, &decision).await })).await
+    }
+
+    /// Whether a change was started, or may have been: its intent is committed.
+    pub async fn intents_of(&self, incident: IncidentId) -> Result<i64, Error> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let (count,): (i64,) = db!(conn, c => sqlx::query_as(
+                    "select count(*) from intent where incident_id = $1"
+                ).bind(incident.to_string()).fetch_one(&mut **c).await)?;
+                Ok(count)
+            })
+        })
+        .await
+    }
+
+    /// Hits of each limit within its window, for a verdict before the intent is written.
+    pub async fn limit_counts(
+        &self,
+        limits: Vec<Limit>,
+        now_ms: i64,
+    ) -> Result<Vec<(Limit, i64)>, Error> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let mut counts = Vec::with_capacity(limits.len());
+                for limit in limits {
+                    let hits = hits(conn, &limit, now_ms).await?;
+                    counts.push((limit, hits));
+                }
+                Ok(counts)
+            })
+        })
+        .await
+    }
+}
+
+async fn decide(conn: &mut Conn<'_>, decision: &Decision) -> Result<Decided, Error> {
+    // The incident is locked before the action, in the order in which steps lock them.
+    let lock = dialect!(conn,
+        lite: "select incident_id from action where id = $1",
+        pg: "select i.id from incident i join action a on a.incident_id = i.id
+             where a.id = $1 for update of i",
+    );
+    let found: Option<(String,)> = db!(conn, c => sqlx::query_as(lock)
+        .bind(decision.action_id.to_string()).fetch_optional(&mut **c).await)?;
+    let Some((incident_id,)) = found else {
+        return Ok(Decided::NotFound);
+    };
+    let incident_id: IncidentId = parsed(incident_id.parse(), "incident id")?;
+    let (current, expires_at_ms): (String, Option<i64>) = db!(conn, c => sqlx::query_as(
+        "select state, expires_at_ms from action where id = $1"
+    ).bind(decision.action_id.to_string()).fetch_one(&mut **c).await)?;
+    let current = state(&current)?;
+    if current != ActionState::Awaiting {
+        let late = current == ActionState::Expired;
+        return Ok(if late { Decided::TooLate } else { Decided::Already(current) });
+    }
+    if expires_at_ms.is_some_and(|expires| expires <= decision.at_ms) {
+        return Ok(Decided::TooLate);
+    }
+    let next = match decision.answer {
+        Answer::Approve => ActionState::Approved,
+        Answer::Reject => ActionState::Rejected,
+    };
+    db!(conn, c => sqlx::query(
+        "update action set state = $2, decided_by = $3, decided_at_ms = $4, comment = $5
+         where id = $1 and state = 'awaiting'"
+    )
+        .bind(decision.action_id.to_string())
+        .bind(next.as_str())
+        .bind(&decision.by)
+        .bind(decision.at_ms)
+        .bind(&decision.comment)
+        .execute(&mut **c).await.map(|_| ()))?;
+    let entry = Entry::Decided {
+        action_id: decision.action_id,
+        answer: decision.answer,
+        by: decision.by.clone(),
+        comment: decision.comment.clone(),
+        decided_at_ms: decision.at_ms,
+    };
+    inbox::tell(conn, incident_id, decision.at_ms, &entry).await?;
+    Ok(Decided::Recorded)
+}
+
+/// Adds the row of a judged action.
+pub async fn insert(conn: &mut Conn<'_>, row: &Row) -> Result<(), Error> {
+    let roles = json(&row.roles)?;
+    db!(conn, c => sqlx::query(
+        "insert into action (id, scope, incident_id, state, tool, args, call_hash, tier, risk,
+             reason, description, rollback, preview, rules_version, roles, proposed_at_ms,
+             expires_at_ms)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+    )
+        .bind(row.id.to_string())
+        .bind(&row.scope)
+        .bind(row.incident_id.to_string())
+        .bind(row.state.as_str())
+        .bind(&row.tool)
+        .bind(&row.args)
+        .bind(&row.call_hash)
+        .bind(&row.tier)
+        .bind(&row.risk)
+        .bind(&row.reason)
+        .bind(&row.description)
+        .bind(&row.rollback)
+        .bind(&row.preview)
+        .bind(&row.rules_version)
+        .bind(&roles)
+        .bind(row.proposed_at_ms)
+        .bind(row.expires_at_ms)
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// Moves an action on.
+///
+/// # Errors
+/// `NoLonger` when it is not in `from` any more: a person was quicker.
+pub async fn move_on(
+    conn: &mut Conn<'_>,
+    id: ActionId,
+    from: ActionState,
+    to: ActionState,
+) -> Result<(), Error> {
+    let moved = db!(conn, c => sqlx::query(
+        "update action set state = $3 where id = $1 and state = $2"
+    )
+        .bind(id.to_string())
+        .bind(from.as_str())
+        .bind(to.as_str())
+        .execute(&mut **c).await.map(|done| done.rows_affected()))?;
+    if moved == 1 {
+        Ok(())
+    } else {
+        Err(Error::NoLonger(format!("the action is no longer {}", from.as_str())))
+    }
+}
+
+/// Writes the intent: everything that allowed the call is read again under lock, then the change
+/// may start once. Part of a step's transaction.
+///
+/// # Errors
+/// `NoLonger` when a halt or the action's state forbids it, `OverLimit` with the true counts.
+pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
+    let halted: Option<(String,)> = db!(conn, c => sqlx::query_as(
+        "select by_whom from switch where name = 'halt' and value = 'on'"
+    ).fetch_optional(&mut **c).await)?;
+    if let Some((by,)) = halted {
+        return Err(Error::NoLonger(format!("all changes are halted by {by}")));
+    }
+    move_on(conn, intent.action_id, intent.from, ActionState::Intended).await?;
+    let mut limits = intent.limits.clone();
+    // One order for everybody, so that two intents cannot wait for each other.
+    limits.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut over = Vec::new();
+    for limit in &limits {
+        db!(conn, c => sqlx::query(
+            "insert into limit_key (name, touched_at_ms) values ($1, $2)
+             on conflict (name) do update set touched_at_ms = excluded.touched_at_ms"
+        ).bind(&limit.key).bind(intent.at_ms).execute(&mut **c).await.map(|_| ()))?;
+        let count = hits(conn, limit, intent.at_ms).await?;
+        if count >= limit.max && intent.from == ActionState::Allowed {
+            over.push((limit.clone(), count));
+        }
+    }
+    if !over.is_empty() {
+        return Err(Error::OverLimit(over));
+    }
+    for limit in &limits {
+        db!(conn, c => sqlx::query(
+            "insert into limit_hit (name, action_id, at_ms) values ($1, $2, $3)
+             on conflict do nothing"
+        )
+            .bind(&limit.key)
+            .bind(intent.action_id.to_string())
+            .bind(intent.at_ms)
+            .execute(&mut **c).await.map(|_| ()))?;
+    }
+    db!(conn, c => sqlx::query(
+        "insert into intent (action_id, incident_id, at_ms) values ($1, $2, $3)"
+    )
+        .bind(intent.action_id.to_string())
+        .bind(intent.incident_id.to_string())
+        .bind(intent.at_ms)
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+async fn hits(conn: &mut Conn<'_>, limit: &Limit, now_ms: i64) -> Result<i64, Error> {
+    let (count,): (i64,) = db!(conn, c => sqlx::query_as(
+        "select count(*) from limit_hit where name = $1 and at_ms > $2"
+    ).bind(&limit.key).bind(now_ms - limit.within_ms).fetch_one(&mut **c).await)?;
+    Ok(count)
+}
+
+fn state(word: &str) -> Result<ActionState, Error> {
+    ActionState::parse(word).ok_or_else(|| Error::Corrupt(format!("action state {word}")))
+}

@@ -1,0 +1,58 @@
+//! Texts by their hash: whole tool outputs and reports.
+
+use super::Error;
+use super::db::{Conn, Store, db};
+use crate::model::call::sha256_hex;
+use crate::model::timeline::OutputRef;
+
+/// A text on its way into the store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Blob {
+    pub hash: String,
+    pub body: String,
+    pub at_ms: i64,
+}
+
+impl Blob {
+    pub fn new(body: String, at_ms: i64) -> Self {
+        Self { hash: sha256_hex(body.as_bytes()), body, at_ms }
+    }
+
+    /// How the timeline names it.
+    pub fn reference(&self) -> OutputRef {
+        OutputRef {
+            hash: self.hash.clone(),
+            bytes: i64::try_from(self.body.len()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl Store {
+    /// A text by its hash; `None` when it never was or has aged out.
+    pub async fn blob(&self, hash: &str) -> Result<Option<String>, Error> {
+        let hash = hash.to_owned();
+        self.read(move |conn| {
+            Box::pin(async move {
+                let found: Option<(String,)> = db!(conn, c =>
+                    sqlx::query_as("select body from blob where hash = $1")
+                        .bind(hash).fetch_optional(&mut **c).await)?;
+                Ok(found.map(|(body,)| body))
+            })
+        })
+        .await
+    }
+}
+
+/// Keeps a text; the same text is kept once.
+pub async fn keep(conn: &mut Conn<'_>, blob: &Blob) -> Result<(), Error> {
+    db!(conn, c => sqlx::query(
+        "insert into blob (hash, body, bytes, at_ms) values ($1, $2, $3, $4)
+         on conflict (hash) do update set at_ms = excluded.at_ms"
+    )
+        .bind(&blob.hash)
+        .bind(&blob.body)
+        .bind(blob.reference().bytes)
+        .bind(blob.at_ms)
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}

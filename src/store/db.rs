@@ -1,0 +1,259 @@
+//! The two engines behind one handle.
+//!
+//! SQLite is owned by one process: a lock file keeps a second one out, one task owns the only
+//! write connection, reads use a pool of their own. Postgres may be shared by many replicas.
+//! Never: a Postgres that answers before it has synced.
+
+use super::writer::{self, Command};
+use super::{Error, deliveries};
+use crate::model::ids::DeliveryId;
+use crate::tasks::Tasks;
+use futures::future::BoxFuture;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// Acknowledgements and writes that may wait before load is shed. At 10,000 writes a second this
+/// is under half a second of work.
+const QUEUE_MAX: usize = 4096;
+
+/// A connection inside a read or a transaction.
+pub enum Conn<'a> {
+    Lite(&'a mut SqliteConnection),
+    Pg(&'a mut PgConnection),
+}
+
+/// Runs one query expression on whichever engine the connection is.
+macro_rules! db {
+    ($conn:expr, $c:ident => $body:expr) => {
+        match $conn {
+            $crate::store::db::Conn::Lite($c) => $body,
+            $crate::store::db::Conn::Pg($c) => $body,
+        }
+    };
+}
+
+/// Picks the SQL of the engine where the two differ.
+macro_rules! dialect {
+    ($conn:expr, lite: $lite:expr, pg: $pg:expr $(,)?) => {
+        match $conn {
+            $crate::store::db::Conn::Lite(_) => $lite,
+            $crate::store::db::Conn::Pg(_) => $pg,
+        }
+    };
+}
+pub(super) use {db, dialect};
+
+/// Where the data lies.
+#[derive(Clone, Debug)]
+pub enum Location {
+    /// A folder that one process owns.
+    Folder(PathBuf),
+    Postgres {
+        url: SecretString,
+        connections_max: u32,
+    },
+}
+
+/// The handle that everybody holds; cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Engine>);
+
+enum Engine {
+    Lite { writer: mpsc::Sender<Command>, read: SqlitePool, _lock: File },
+    Pg { acks: mpsc::Sender<deliveries::Ack>, pool: PgPool },
+}
+
+impl Store {
+    /// Opens the database and brings its tables up to date.
+    ///
+    /// # Errors
+    /// A sentence that says what to mend: a folder in use by another process, a Postgres that is
+    /// configured to lose commits.
+    pub async fn open(location: &Location, tasks: &Tasks) -> Result<Self, Error> {
+        match location {
+            Location::Folder(folder) => open_folder(folder, tasks).await,
+            Location::Postgres { url, connections_max } => {
+                open_postgres(url, *connections_max, tasks).await
+            }
+        }
+    }
+
+    /// `sqlite` or `postgres`.
+    pub fn engine(&self) -> &'static str {
+        match &*self.0 {
+            Engine::Lite { .. } => "sqlite",
+            Engine::Pg { .. } => "postgres",
+        }
+    }
+
+    /// Runs `work` in one transaction; when it answers `Ok`, everything it wrote is on disk.
+    pub async fn write<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+    {
+        match &*self.0 {
+            Engine::Lite { writer, .. } => {
+                let (job, answer) = writer::job(work);
+                writer.send(Command::Job(job)).await.map_err(|_| stopped())?;
+                answer.await.map_err(|_| stopped())?
+            }
+            Engine::Pg { pool, .. } => {
+                let mut transaction = pool.begin().await?;
+                let result = work(&mut Conn::Pg(&mut transaction)).await;
+                match result {
+                    Ok(value) => {
+                        transaction.commit().await?;
+                        Ok(value)
+                    }
+                    Err(error) => {
+                        // The first error is the one to tell; a failed rollback ends with the
+                        // connection.
+                        let _ = transaction.rollback().await;
+                        Err(error)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Runs `work` on a connection that only reads.
+    pub async fn read<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send,
+        F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send,
+    {
+        match &*self.0 {
+            Engine::Lite { read, .. } => {
+                let mut connection = read.acquire().await?;
+                work(&mut Conn::Lite(&mut connection)).await
+            }
+            Engine::Pg { pool, .. } => {
+                let mut connection = pool.acquire().await?;
+                work(&mut Conn::Pg(&mut connection)).await
+            }
+        }
+    }
+
+    /// Stores one delivery together with whichever others are waiting; returns once it is on disk.
+    ///
+    /// # Errors
+    /// `Busy` when the queue is full, `Unavailable` when nothing was stored.
+    pub(super) async fn acknowledge(&self, row: deliveries::Row) -> Result<DeliveryId, Error> {
+        let id = row.id;
+        let (done, answer) = oneshot::channel();
+        let ack = deliveries::Ack { row, done };
+        let queued = match &*self.0 {
+            Engine::Lite { writer, .. } => writer
+                .try_send(Command::Ack(ack))
+                .map_err(|e| matches!(e, mpsc::error::TrySendError::Full(_))),
+            Engine::Pg { acks, .. } => {
+                acks.try_send(ack).map_err(|e| matches!(e, mpsc::error::TrySendError::Full(_)))
+            }
+        };
+        match queued {
+            Ok(()) => answer.await.map_err(|_| stopped())?.map(|()| id),
+            Err(true) => Err(Error::Busy),
+            Err(false) => Err(stopped()),
+        }
+    }
+}
+
+fn stopped() -> Error {
+    Error::Unavailable("the writer has stopped".into())
+}
+
+async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
+    let lock = lock(folder)?;
+    let file = folder.join("watchkeeper.db");
+    let options = SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // NORMAL loses the last commits at a power failure; an acknowledged alert must not be one.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .statement_cache_capacity(200);
+    let single = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
+    let write = single
+        .connect_with(options.clone())
+        .await
+        .map_err(|error| Error::Unavailable(format!("cannot open {}: {error}", file.display())))?;
+    MIGRATIONS.run(&write).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(3)
+        .min_connections(0)
+        .connect_lazy_with(options.read_only(true).create_if_missing(false));
+    let (writer, queue) = mpsc::channel(QUEUE_MAX);
+    let connection = write.acquire().await?.detach();
+    tasks.spawn(writer::run(connection, queue, tasks.stopping()));
+    Ok(Store(Arc::new(Engine::Lite { writer, read, _lock: lock })))
+}
+
+/// Takes the folder for this process. The kernel gives the lock back when the process ends,
+/// however it ends.
+fn lock(folder: &Path) -> Result<File, Error> {
+    let cannot = |error: std::io::Error| {
+        Error::Unavailable(format!("cannot use the data folder {}: {error}", folder.display()))
+    };
+    std::fs::create_dir_all(folder).map_err(cannot)?;
+    let path = folder.join("watchkeeper.lock");
+    let file =
+        File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::Conflict(format!(
+            "another process uses the data folder {}; stop it, choose another data_dir, or use \
+             Postgres (DATABASE_URL) to run several replicas",
+            folder.display()
+        ))),
+        Err(std::fs::TryLockError::Error(error)) => Err(cannot(error)),
+    }
+}
+
+async fn open_postgres(
+    url: &SecretString,
+    connections_max: u32,
+    tasks: &Tasks,
+) -> Result<Store, Error> {
+    let options = PgConnectOptions::from_str(url.expose_secret())
+        .map_err(|_| Error::Unavailable("DATABASE_URL is not a Postgres address".into()))?
+        .application_name("watchkeeper");
+    let pool = PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_with(options)
+        .await?;
+    refuse_unsafe_postgres(&pool).await?;
+    MIGRATIONS.run(&pool).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+    let (acks, queue) = mpsc::channel(QUEUE_MAX);
+    tasks.spawn(deliveries::batch_on_postgres(pool.clone(), queue, tasks.stopping()));
+    Ok(Store(Arc::new(Engine::Pg { acks, pool })))
+}
+
+async fn refuse_unsafe_postgres(pool: &PgPool) -> Result<(), Error> {
+    for setting in ["fsync", "synchronous_commit"] {
+        let (value,): (String,) =
+            sqlx::query_as("select current_setting($1)").bind(setting).fetch_one(pool).await?;
+        if value == "off" {
+            return Err(Error::Conflict(format!(
+                "Postgres runs with {setting} = off, so that an acknowledged alert could be lost; \
+                 set it to on"
+            )));
+        }
+    }
+    Ok(())
+}

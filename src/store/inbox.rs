@@ -1,0 +1,89 @@
+//! What others have to say about a stream, until the lease holder gives it a number.
+
+use super::db::{Conn, Store, db};
+use super::timeline::Stream;
+use super::{Error, json, parsed};
+use crate::model::ids::{InboxId, IncidentId};
+use crate::model::timeline::Entry;
+
+/// A waiting entry.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Item {
+    pub id: InboxId,
+    pub at_ms: i64,
+    pub entry: Entry,
+}
+
+impl Store {
+    /// Brings one entry to an incident and makes its next step due.
+    pub async fn tell_incident(
+        &self,
+        id: IncidentId,
+        at_ms: i64,
+        entry: Entry,
+    ) -> Result<(), Error> {
+        self.write(move |conn| Box::pin(async move { tell(conn, id, at_ms, &entry).await })).await
+    }
+
+    /// What waits for a stream, in the order of arrival.
+    pub async fn inbox(&self, stream: Stream) -> Result<Vec<Item>, Error> {
+        self.read(move |conn| Box::pin(async move { waiting(conn, &stream).await })).await
+    }
+}
+
+/// Brings one entry to an incident inside a transaction.
+pub async fn tell(
+    conn: &mut Conn<'_>,
+    incident: IncidentId,
+    at_ms: i64,
+    entry: &Entry,
+) -> Result<(), Error> {
+    put(conn, &Stream::incident(incident), at_ms, entry).await?;
+    db!(conn, c => sqlx::query(
+        "update incident set due_at_ms = $2 where id = $1 and (due_at_ms is null or due_at_ms > $2)"
+    ).bind(incident.to_string()).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// Puts an entry into an inbox without waking anybody.
+pub async fn put(
+    conn: &mut Conn<'_>,
+    stream: &Stream,
+    at_ms: i64,
+    entry: &Entry,
+) -> Result<(), Error> {
+    let body = json(entry)?;
+    db!(conn, c => sqlx::query(
+        "insert into inbox (id, stream_kind, stream_id, at_ms, body) values ($1, $2, $3, $4, $5)"
+    )
+        .bind(InboxId::new().to_string())
+        .bind(stream.kind)
+        .bind(&stream.id)
+        .bind(at_ms)
+        .bind(body)
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// What waits for a stream.
+pub async fn waiting(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Item>, Error> {
+    let rows: Vec<(String, i64, String)> = db!(conn, c => sqlx::query_as(
+        "select id, at_ms, body from inbox where stream_kind = $1 and stream_id = $2 order by id"
+    ).bind(stream.kind).bind(&stream.id).fetch_all(&mut **c).await)?;
+    rows.into_iter()
+        .map(|(id, at_ms, body)| {
+            Ok(Item {
+                id: parsed(id.parse(), "inbox id")?,
+                at_ms,
+                entry: parsed(serde_json::from_str(&body), "inbox entry")?,
+            })
+        })
+        .collect()
+}
+
+/// Takes an item out, because it was folded into the timeline in the same transaction.
+pub async fn remove(conn: &mut Conn<'_>, id: InboxId) -> Result<(), Error> {
+    db!(conn, c => sqlx::query("delete from inbox where id = $1")
+        .bind(id.to_string()).execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! Incident rows: opened and joined by the intake, claimed and leased by workers, listed for people.
+
+use super::db::{Conn, Store, db, dialect};
+use super::{Error, parsed};
+use crate::model::alert::Severity;
+use crate::model::ids::IncidentId;
+use crate::model::incident::{IncidentRow, State};
+use sqlx::FromRow;
+
+/// A claimed incident. The epoch fences every commit made under it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    pub incident_id: IncidentId,
+    pub scope: String,
+    pub owner: String,
+    pub epoch: i64,
+}
+
+/// A new incident, as the intake opens it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Opening {
+    pub id: IncidentId,
+    pub scope: String,
+    pub title: String,
+    pub severity: Severity,
+    pub correlation_key: String,
+    pub at_ms: i64,
+    pub page_due_at_ms: Option<i64>,
+}
+
+/// Where an alert with a known key belongs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// An open incident to join.
+    Open(IncidentId),
+    /// One that ended a short while ago and continues.
+    Ended(IncidentId),
+    Nowhere,
+}
+
+/// Which incidents to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Filter {
+    pub state: Option<State>,
+    pub at_most: i64,
+}
+
+#[derive(FromRow)]
+struct Columns {
+    id: String,
+    scope: String,
+    title: String,
+    severity: String,
+    state: String,
+    correlation_key: String,
+    opened_at_ms: i64,
+    updated_at_ms: i64,
+    ended_at_ms: Option<i64>,
+    alerts: i64,
+    seq: i64,
+}
+
+impl Columns {
+    fn row(self) -> Result<IncidentRow, Error> {
+        Ok(IncidentRow {
+            id: parsed(self.id.parse(), "incident id")?,
+            scope: self.scope,
+            title: self.title,
+            severity: Severity::from_label(Some(&self.severity)),
+            state: State::parse(&self.state)
+                .ok_or_else(|| Error::Corrupt(format!("incident state {}", self.state)))?,
+            correlation_key: self.correlation_key,
+            opened_at_ms: self.opened_at_ms,
+            updated_at_ms: self.updated_at_ms,
+            ended_at_ms: self.ended_at_ms,
+            alerts: self.alerts,
+            seq: self.seq,
+        })
+    }
+}
+
+impl Store {
+    /// One incident.
+    pub async fn incident(
+        &self,
+        scope: &str,
+        id: IncidentId,
+    ) -> Result<Option<IncidentRow>, Error> {
+        let scope = scope.to_owned();
+        self.read(move |conn| {
+            Box::pin(async move {
+                let found: Option<Columns> = db!(conn, c => sqlx::query_as(
+                    "select i.id, i.scope, i.title, i.severity, i.state, i.correlation_key,
+                            i.opened_at_ms, i.updated_at_ms, i.ended_at_ms, i.seq,
+                            (select count(*) from alert a where a.incident_id = i.id) as alerts
+                     from incident i where i.id = $1 and i.scope = $2"
+                ).bind(id.to_string()).bind(scope).fetch_optional(&mut **c).await)?;
+                found.map(Columns::row).transpose()
+            })
+        })
+        .await
+    }
+
+    /// Incidents, newest first.
+    pub async fn incidents(&self, scope: &str, filter: Filter) -> Result<Vec<IncidentRow>, Error> {
+        let scope = scope.to_owned();
+        self.read(move |conn| {
+            Box::pin(async move {
+                let state = filter.state.map(State::as_str);
+                let rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
+                    "select i.id, i.scope, i.title, i.severity, i.state, i.correlation_key,
+                            i.opened_at_ms, i.updated_at_ms, i.ended_at_ms, i.seq,
+                            (select count(*) from alert a where a.incident_id = i.id) as alerts
+                     from incident i
+                     where i.scope = $1 and (cast($2 as text) is null or i.state = $2)
+                     order by i.id desc limit $3"
+                ).bind(scope).bind(state).bind(filter.at_most).fetch_all(&mut **c).await)?;
+                rows.into_iter().map(Columns::row).collect()
+            })
+        })
+        .await
+    }
+
+    /// How many incidents are in each state.
+    pub async fn incident_counts(&self) -> Result<Vec<(State, i64)>, Error> {
+        self.read(|conn| {
+            Box::pin(async move {
+                let rows: Vec<(String, i64)> = db!(conn, c => sqlx::query_as(
+                    "select state, count(*) from incident group by state"
+                ).fetch_all(&mut **c).await)?;
+                rows.into_iter()
+                    .map(|(state, count)| {
+                        let known = State::parse(&state);
+                        Ok((known.ok_or_else(|| Error::Corrupt(state))?, count))
+                    })
+                    .collect()
+            })
+        })
+        .await
+    }
+
+    /// Claims due incidents, the more severe and the longer due first. Each claim raises the
+    /// epoch, so that a worker that lost its lease can no longer commit.
+    pub async fn claim(
+        &self,
+        owner: &str,
+        at_most: i64,
+        now_ms: i64,
+        lease_ms: i64,
+    ) -> Result<Vec<Lease>, Error> {
+        if at_most == 0 || !self.any_due(now_ms).await? {
+            return Ok(Vec::new());
+        }
+        let owner = owner.to_owned();
+        self.write(move |conn| {
+            Box::pin(async move {
+                let sql = dialect!(conn,
+                    lite: "update incident
+                           set lease_owner = $1, lease_until_ms = $2 + $3,
+                               lease_epoch = lease_epoch + 1
+                           where id in (
+                               select id from incident
+                               where due_at_ms <= $2
+                                 and (lease_until_ms is null or lease_until_ms < $2)
+                               order by severity_rank, due_at_ms limit $4)
+                           returning id, scope, lease_epoch",
+                    pg: "with due as materialized (
+                             select id from incident
+                             where due_at_ms <= $2
+                               and (lease_until_ms is null or lease_until_ms
+                                    < (extract(epoch from clock_timestamp()) * 1000)::bigint)
+                             order by severity_rank, due_at_ms limit $4
+                             for update skip locked)
+                         update incident
+                         set lease_owner = $1, lease_epoch = lease_epoch + 1,
+                             lease_until_ms =
+                                 (extract(epoch from clock_timestamp()) * 1000)::bigint + $3
+                         where id in (select id from due)
+                         returning id, scope, lease_epoch",
+                );
+                let rows: Vec<(String, String, i64)> = db!(conn, c => sqlx::query_as(sql)
+                    .bind(&owner)
+                    .bind(now_ms)
+                    .bind(lease_ms)
+                    .bind(at_most)
+                    .fetch_all(&mut **c).await)?;
+                rows.into_iter()
+                    .map(|(id, scope, epoch)| {
+                        Ok(Lease {
+                            incident_id: parsed(id.parse(), "incident id")?,
+                            scope,
+                            owner: owner.clone(),
+                            epoch,
+                        })
+                    })
+                    .collect()
+            })
+        })
+        .await
+    }
+
+    /// Looks without writing, so that an idle server does not sync its disk once a second.
+    async fn any_due(&self, now_ms: i64) -> Result<bool, Error> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let found: Option<(String,)> = db!(conn, c => sqlx::query_as(
+                    "select id from incident where due_at_ms <= $1
+                     and (lease_until_ms is null or lease_until_ms < $1) limit 1"
+                ).bind(now_ms).fetch_optional(&mut **c).await)?;
+                Ok(found.is_some())
+            })
+        })
+        .await
+    }
+
+    /// Renews every lease of this process with one statement.
+    pub async fn renew_leases(
+        &self,
+        owner: &str,
+        now_ms: i64,
+        lease_ms: i64,
+    ) -> Result<u64, Error> {
+        let owner = owner.to_owned();
+        self.write(move |conn| {
+            Box::pin(async move {
+                let sql = dialect!(conn,
+                    lite: "update incident set lease_until_ms = $2 + $3
+                           where lease_owner = $1 and lease_until_ms >= $2",
+                    pg: "update incident set lease_until_ms =
+                             (extract(epoch from clock_timestamp()) * 1000)::bigint + $3
+                         where lease_owner = $1 and cast($2 as bigint) is not null
+                           and lease_until_ms >=
+                               (extract(epoch from clock_timestamp()) * 1000)::bigint",
+                );
+                Ok(db!(conn, c => sqlx::query(sql)
+                    .bind(owner)
+                    .bind(now_ms)
+                    .bind(lease_ms)
+                    .execute(&mut **c).await.map(|done| done.rows_affected()))?)
+            })
+        })
+        .await
+    }
+
+    /// Gives a lease back, so that another worker need not wait for it to run out.
+    pub async fn release(&self, lease: Lease) -> Result<(), Error> {
+        self.write(move |conn| {
+            Box::pin(async move {
+                db!(conn, c => sqlx::query(
+                    "update incident set lease_owner = null, lease_until_ms = null
+                     where id = $1 and lease_owner = $2 and lease_epoch = $3"
+                )
+                    .bind(lease.incident_id.to_string())
+                    .bind(lease.owner)
+                    .bind(lease.epoch)
+                    .execute(&mut **c).await.map(|_| ()))?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Incidents whose page is due: nobody was told loudly and they are not resolved.
+    pub async fn page_due(&self, now_ms: i64, at_most: i64) -> Result<Vec<IncidentId>, Error> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let rows: Vec<(String,)> = db!(conn, c => sqlx::query_as(
+                    "select id from incident where page_due_at_ms <= $1
+                     order by page_due_at_ms limit $2"
+                ).bind(now_ms).bind(at_most).fetch_all(&mut **c).await)?;
+                rows.into_iter().map(|(id,)| parsed(id.parse(), "incident id")).collect()
+            })
+        })
+        .await
+    }
+}
+
+/// Finds where alerts with this key belong. `ended_after_ms` bounds how long an ended incident may
+/// be continued.
+pub async fn place(
+    conn: &mut Conn<'_>,
+    scope: &str,
+    key: &str,
+    ended_after_ms: i64,
+) -> Result<Place, Error> {
+    let open: Option<(String,)> = db!(conn, c => sqlx::query_as(
+        "select id from incident where scope = $1 and open_key = $2"
+    ).bind(scope).bind(key).fetch_optional(&mut **c).await)?;
+    if let Some((id,)) = open {
+        return Ok(Place::Open(parsed(id.parse(), "incident id")?));
+    }
+    let ended: Option<(String,)> = db!(conn, c => sqlx::query_as(
+        "select id from incident
+         where scope = $1 and correlation_key = $2 and ended_at_ms >= $3
+         order by ended_at_ms desc limit 1"
+    ).bind(scope).bind(key).bind(ended_after_ms).fetch_optional(&mut **c).await)?;
+    match ended {
+        Some((id,)) => Ok(Place::Ended(parsed(id.parse(), "incident id")?)),
+        None => Ok(Place::Nowhere),
+    }
+}
+
+/// Inserts a new incident unless another one holds the key; tells whether it did.
+pub async fn open(conn: &mut Conn<'_>, opening: &Opening) -> Result<u64, Error> {
+    Ok(db!(conn, c => sqlx::query(
+        "insert into incident (id, scope, title, severity, severity_rank, state, correlation_key,
+             open_key, opened_at_ms, updated_at_ms, due_at_ms, page_due_at_ms, lease_epoch, seq,
+             head)
+         values ($1, $2, $3, $4, $5, 'open', $6, $6, $7, $7, $7, $8, 0, 0, '')
+         on conflict (scope, open_key) where open_key is not null do nothing"
+    )
+        .bind(opening.id.to_string())
+        .bind(&opening.scope)
+        .bind(&opening.title)
+        .bind(opening.severity.as_str())
+        .bind(opening.severity.rank())
+        .bind(&opening.correlation_key)
+        .bind(opening.at_ms)
+        .bind(opening.page_due_at_ms)
+        .execute(&mut **c).await.map(|done| done.rows_affected()))?)
+}
+
+/// Lets alerts join an ended incident again.
+pub async fn reopen(conn: &mut Conn<'_>, id: IncidentId, at_ms: i64) -> Result<(), Error> {
+    db!(conn, c => sqlx::query(
+        "update incident set open_key = correlation_key, ended_at_ms = null, due_at_ms = $2
+         where id = $1"
+    ).bind(id.to_string()).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// A person was paged for the incident.
+pub async fn page_done(conn: &mut Conn<'_>, id: IncidentId) -> Result<(), Error> {
+    db!(conn, c => sqlx::query("update incident set page_due_at_ms = null where id = $1")
+        .bind(id.to_string()).execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! The outbox: messages committed with the transition that they announce, expanded once into one
+//! delivery for each channel, delivered until they arrive.
+
+use super::db::{Conn, Store, db, dialect};
+use super::step::Announcement;
+use super::{Error, json, parsed};
+use crate::model::ids::MessageId;
+use crate::model::message::Message;
+use sqlx::FromRow;
+
+/// A delivery that is due, claimed for one attempt.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Due {
+    pub message: Message,
+    pub channel: String,
+    /// Attempts before this one.
+    pub attempts: i64,
+    /// The process died, or lost the database, during an attempt: it may have arrived.
+    pub maybe_sent: MaybeSent,
+    /// Whether this channel was given an earlier message of the same incident.
+    pub sent_before: SentBefore,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MaybeSent {
+    No,
+    Yes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SentBefore {
+    No,
+    Yes,
+}
+
+/// How an attempt ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Attempted {
+    Sent {
+        at_ms: i64,
+    },
+    Again {
+        next_at_ms: i64,
+        error: String,
+    },
+    GaveUp {
+        error: String,
+    },
+    /// The channel does not want this kind of message.
+    Skipped,
+}
+
+/// What one look at the outbox tells a monitor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Backlog {
+    pub waiting: i64,
+    pub oldest_at_ms: Option<i64>,
+    /// Deliveries that failed at least once and still wait.
+    pub failing: i64,
+    pub failed: i64,
+}
+
+#[derive(FromRow)]
+struct Columns {
+    message_id: String,
+    channel: String,
+    stream_id: String,
+    state: String,
+    attempts: i64,
+    body: String,
+}
+
+impl Store {
+    /// Announces something that concerns no incident, once for each `transition`.
+    pub async fn announce(&self, announcement: Announcement) -> Result<(), Error> {
+        self.write(move |conn| Box::pin(async move { queue(conn, &announcement).await })).await
+    }
+
+    /// Gives each new message one delivery for each of `channels`. Returns how many messages.
+    pub async fn expand_messages(
+        &self,
+        channels: Vec<String>,
+        now_ms: i64,
+    ) -> Result<usize, Error> {
+        let any = self.read(|conn| {
+            Box::pin(async move {
+                let found: Option<(String,)> = db!(conn, c => sqlx::query_as(
+                    "select id from message where expanded_at_ms is null limit 1"
+                ).fetch_optional(&mut **c).await)?;
+                Ok(found.is_some())
+            })
+        });
+        if !any.await? {
+            return Ok(0);
+        }
+        self.write(move |conn| Box::pin(async move { expand(conn, &channels, now_ms).await })).await
+    }
+
+    /// Claims due deliveries for one attempt each. A claim that is not answered by
+    /// [`Store::attempted`] before `until_ms` falls due again, as possibly sent.
+    pub async fn claim_deliveries(
+        &self,
+        at_most: i64,
+        now_ms: i64,
+        until_ms: i64,
+    ) -> Result<Vec<Due>, Error> {
+        let any = self.read(move |conn| {
+            Box::pin(async move {
+                let found: Option<(String,)> = db!(conn, c => sqlx::query_as(
+                    "select message_id from message_delivery where next_at_ms <= $1 limit 1"
+                ).bind(now_ms).fetch_optional(&mut **c).await)?;
+                Ok(found.is_some())
+            })
+        });
+        if !any.await? {
+            return Ok(Vec::new());
+        }
+        self.write(move |conn| {
+            Box::pin(async move { claim(conn, at_most, now_ms, until_ms).await })
+        })
+        .await
+    }
+
+    /// Records how an attempt ended.
+    pub async fn attempted(
+        &self,
+        message: MessageId,
+        channel: &str,
+        how: Attempted,
+    ) -> Result<(), Error> {
+        let channel = channel.to_owned();
+        self.write(move |conn| Box::pin(async move { record(conn, message, &channel, &how).await }))
+            .await
+    }
+
+    /// Counts what has not arrived.
+    pub async fn outbox_backlog(&self) -> Result<Backlog, Error> {
+        self.read(|conn| {
+            Box::pin(async move {
+                let (waiting, oldest_at_ms, failing, failed): (i64, Option<i64>, i64, i64) =
+                    db!(conn, c => sqlx::query_as(
+                        "select
+                             count(case when next_at_ms is not null then 1 end),
+                             min(case when next_at_ms is not null then created_at_ms end),
+                             count(case when next_at_ms is not null and attempts > 0 then 1 end),
+                             count(case when state = 'failed' then 1 end)
+                         from message_delivery"
+                    ).fetch_one(&mut **c).await)?;
+                Ok(Backlog { waiting, oldest_at_ms, failing, failed })
+            })
+        })
+        .await
+    }
+}
+
+/// Queues a message; a transition that was announced is not announced again.
+pub async fn queue(conn: &mut Conn<'_>, announcement: &Announcement) -> Result<(), Error> {
+    let message = &announcement.message;
+    let stream = message.incident_id.map_or_else(|| "system".to_owned(), |id| id.to_string());
+    let body = json(message)?;
+    db!(conn, c => sqlx::query(
+        "insert into message (id, stream_id, transition, body, created_at_ms)
+         values ($1, $2, $3, $4, $5) on conflict (stream_id, transition) do nothing"
+    )
+        .bind(message.id.to_string())
+        .bind(stream)
+        .bind(&announcement.transition)
+        .bind(body)
+        .bind(message.created_at_ms)
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+async fn expand(conn: &mut Conn<'_>, channels: &[String], now_ms: i64) -> Result<usize, Error> {
+    let sql = dialect!(conn,
+        lite: "select id, stream_id, body from message where expanded_at_ms is null
+               order by id limit 100",
+        pg: "select id, stream_id, body from message where expanded_at_ms is null
+             order by id limit 100 for update skip locked",
+    );
+    let rows: Vec<(String, String, String)> =
+        db!(conn, c => sqlx::query_as(sql).fetch_all(&mut **c).await)?;
+    for (id, stream, body) in &rows {
+        let message: Message = parsed(serde_json::from_str(body), "message")?;
+        for channel in channels {
+            if !message.channels.is_empty() && !message.channels.contains(channel) {
+                continue;
+            }
+            db!(conn, c => sqlx::query(
+                "insert into message_delivery (message_id, channel, stream_id, state, attempts,
+                     created_at_ms, next_at_ms)
+                 values ($1, $2, $3, 'waiting', 0, $4, $4) on conflict do nothing"
+            )
+                .bind(id)
+                .bind(channel)
+                .bind(stream)
+                .bind(now_ms)
+                .execute(&mut **c).await.map(|_| ()))?;
+        }
+        db!(conn, c => sqlx::query("update message set expanded_at_ms = $2 where id = $1")
+            .bind(id).bind(now_ms).execute(&mut **c).await.map(|_| ()))?;
+    }
+    Ok(rows.len())
+}
+
+async fn claim(
+    conn: &mut Conn<'_>,
+    at_most: i64,
+    now_ms: i64,
+    until_ms: i64,
+) -> Result<Vec<Due>, Error> {
+    // Messages of one incident leave a channel in order: an earlier one that waits holds back the
+    // later ones.
+    let sql = dialect!(conn,
+        lite: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, m.body
+               from message_delivery d join message m on m.id = d.message_id
+               where d.next_at_ms <= $1 and not exists (
+                   select 1 from message_delivery e
+                   where e.stream_id = d.stream_id and e.channel = d.channel
+                     and e.next_at_ms is not null and e.message_id < d.message_id)
+               order by d.message_id limit $2",
+        pg: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, m.body
+             from message_delivery d join message m on m.id = d.message_id
+             where d.next_at_ms <= $1 and not exists (
+                 select 1 from message_delivery e
+                 where e.stream_id = d.stream_id and e.channel = d.channel
+                   and e.next_at_ms is not null and e.message_id < d.message_id)
+             order by d.message_id limit $2 for update of d skip locked",
+    );
+    let rows: Vec<Columns> = db!(conn, c =>
+        sqlx::query_as(sql).bind(now_ms).bind(at_most).fetch_all(&mut **c).await)?;
+    let mut due = Vec::with_capacity(rows.len());
+    for row in rows {
+        db!(conn, c => sqlx::query(
+            "update message_delivery set state = 'sending', next_at_ms = $3
+             where message_id = $1 and channel = $2"
+        )
+            .bind(&row.message_id)
+            .bind(&row.channel)
+            .bind(until_ms)
+            .execute(&mut **c).await.map(|_| ()))?;
+        due.push(Due {
+            message: parsed(serde_json::from_str(&row.body), "message")?,
+            sent_before: sent_before(conn, &row).await?,
+            channel: row.channel,
+            attempts: row.attempts,
+            maybe_sent: if row.state == "sending" { MaybeSent::Yes } else { MaybeSent::No },
+        });
+    }
+    Ok(due)
+}
+
+async fn sent_before(conn: &mut Conn<'_>, row: &Columns) -> Result<SentBefore, Error> {
+    let found: Option<(String,)> = db!(conn, c => sqlx::query_as(
+        "select message_id from message_delivery
+         where stream_id = $1 and channel = $2 and state = 'sent' limit 1"
+    ).bind(&row.stream_id).bind(&row.channel).fetch_optional(&mut **c).await)?;
+    Ok(if found.is_some() { SentBefore::Yes } else { SentBefore::No })
+}
+
+async fn record(
+    conn: &mut Conn<'_>,
+    message: MessageId,
+    channel: &str,
+    how: &Attempted,
+) -> Result<(), Error> {
+    let (state, next_at_ms, sent_at_ms, error, tried) = match how {
+        Attempted::Sent { at_ms } => ("sent", None, Some(*at_ms), None, 1),
+        Attempted::Again { next_at_ms, error } => {
+            ("waiting", Some(*next_at_ms), None, Some(error.as_str()), 1)
+        }
+        Attempted::GaveUp { error } => ("failed", None, None, Some(error.as_str()), 1),
+        Attempted::Skipped => ("skipped", None, None, None, 0_i64),
+    };
+    db!(conn, c => sqlx::query(
+        "update message_delivery
+         set state = $3, next_at_ms = $4, sent_at_ms = $5, error = $6, attempts = attempts + $7
+         where message_id = $1 and channel = $2"
+    )
+        .bind(message.to_string())
+        .bind(channel)
+        .bind(state)
+        .bind(next_at_ms)
+        .bind(sent_at_ms)
+        .bind(error)
+        .bind(tried)
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The one transaction that moves an incident: entries, outbox, actions, outputs and the row that
+//! the next claim reads, all or nothing, and only under a lease that still holds.
+
+use super::db::{Conn, Store, db, dialect};
+use super::incidents::Lease;
+use super::timeline::{self, Head, Stream};
+use super::{Error, actions, blobs, inbox, outbox, usage};
+use crate::model::action::ActionState;
+use crate::model::alert::Severity;
+use crate::model::ids::{ActionId, InboxId};
+use crate::model::incident::State;
+use crate::model::message::Message;
+use crate::model::timeline::{Entry, Stored, Usage};
+
+/// Everything that one step writes.
+#[derive(Clone, Debug)]
+pub struct Step {
+    pub lease: Lease,
+    /// The entry that the step was decided on; the commit is refused if there is a later one.
+    pub after: Head,
+    pub entries: Vec<(i64, Entry)>,
+    /// Inbox items that became entries, or were ignored for a reason that is an entry's business.
+    pub folded: Vec<InboxId>,
+    pub row: Projection,
+    pub actions: Vec<Change>,
+    pub intent: Option<actions::Intent>,
+    pub messages: Vec<Announcement>,
+    pub blobs: Vec<blobs::Blob>,
+    /// Added to the day's total.
+    pub usage: Usage,
+    pub at_ms: i64,
+}
+
+/// The incident row after the step, folded from the timeline.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Projection {
+    pub title: String,
+    pub severity: Severity,
+    pub state: State,
+    pub due_at_ms: Option<i64>,
+    pub page_due_at_ms: Option<i64>,
+    /// Set once the incident is closed: later alerts no longer join it.
+    pub ended_at_ms: Option<i64>,
+}
+
+/// What happens to an action row.
+#[derive(Clone, Debug)]
+pub enum Change {
+    Insert(Box<actions::Row>),
+    Move { id: ActionId, from: ActionState, to: ActionState },
+}
+
+/// A message and the transition that it announces, which is announced once.
+#[derive(Clone, Debug)]
+pub struct Announcement {
+    pub transition: String,
+    pub message: Message,
+}
+
+impl Store {
+    /// Commits a step.
+    ///
+    /// # Errors
+    /// `Fenced`: another worker has the incident; nothing was written. `OverLimit`, `NoLonger`:
+    /// the intent was refused; nothing was written.
+    pub async fn commit(&self, step: Step) -> Result<Vec<Stored>, Error> {
+        self.write(move |conn| Box::pin(async move { commit(conn, &step).await })).await
+    }
+}
+
+async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> {
+    lock(conn, step).await?;
+    for id in &step.folded {
+        inbox::remove(conn, *id).await?;
+    }
+    fence(conn, step).await?;
+    let stream = Stream::incident(step.lease.incident_id);
+    let stored = timeline::append(conn, &stream, &step.after, &step.entries).await?;
+    if let Some(last) = stored.last() {
+        advance_head(conn, step, last).await?;
+    }
+    for blob in &step.blobs {
+        blobs::keep(conn, blob).await?;
+    }
+    for change in &step.actions {
+        match change {
+            Change::Insert(row) => actions::insert(conn, row).await?,
+            Change::Move { id, from, to } => actions::move_on(conn, *id, *from, *to).await?,
+        }
+    }
+    if let Some(intent) = &step.intent {
+        actions::write_intent(conn, intent).await?;
+    }
+    for announcement in &step.messages {
+        outbox::queue(conn, announcement).await?;
+    }
+    if step.usage != Usage::default() {
+        usage::add(conn, &step.lease.scope, step.at_ms, step.usage).await?;
+    }
+    Ok(stored)
+}
+
+/// Takes the incident's row first, so that an inbox item that is committed meanwhile is either seen
+/// by the statement below or raises the due time after it.
+async fn lock(conn: &mut Conn<'_>, step: &Step) -> Result<(), Error> {
+    let sql = dialect!(conn,
+        lite: "select id from incident where id = $1",
+        pg: "select id from incident where id = $1 for update",
+    );
+    let _: Option<(String,)> = db!(conn, c => sqlx::query_as(sql)
+        .bind(step.lease.incident_id.to_string()).fetch_optional(&mut **c).await)?;
+    Ok(())
+}
+
+async fn fence(conn: &mut Conn<'_>, step: &Step) -> Result<(), Error> {
+    let row = &step.row;
+    let fenced = db!(conn, c => sqlx::query(
+        "update incident
+         set title = $5, severity = $6, severity_rank = $7, state = $8,
+             due_at_ms = case when exists (
+                 select 1 from inbox where stream_kind = 'incident' and stream_id = $1)
+                 then cast($12 as bigint) else cast($9 as bigint) end,
+             page_due_at_ms = $10, ended_at_ms = $11, updated_at_ms = $12,
+             open_key = case when cast($11 as bigint) is null then correlation_key else null end
+         where id = $1 and lease_owner = $2 and lease_epoch = $3 and seq = $4"
+    )
+        .bind(step.lease.incident_id.to_string())
+        .bind(&step.lease.owner)
+        .bind(step.lease.epoch)
+        .bind(step.after.seq)
+        .bind(&row.title)
+        .bind(row.severity.as_str())
+        .bind(row.severity.rank())
+        .bind(row.state.as_str())
+        .bind(row.due_at_ms)
+        .bind(row.page_due_at_ms)
+        .bind(row.ended_at_ms)
+        .bind(step.at_ms)
+        .execute(&mut **c).await.map(|done| done.rows_affected()))?;
+    if fenced == 1 { Ok(()) } else { Err(Error::Fenced) }
+}
+
+async fn advance_head(conn: &mut Conn<'_>, step: &Step, last: &Stored) -> Result<(), Error> {
+    db!(conn, c => sqlx::query("update incident set seq = $2, head = $3 where id = $1")
+        .bind(step.lease.incident_id.to_string())
+        .bind(last.seq)
+        .bind(&last.hash)
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! The chained history of a stream. Entries are only ever added.
+
+use super::db::{Conn, Store, db};
+use super::{Error, json, parsed};
+use crate::model::timeline::{Entry, Stored, VERSION, chain_hash};
+
+/// Names a stream: an incident, or the system itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stream {
+    pub kind: &'static str,
+    pub id: String,
+}
+
+impl Stream {
+    pub fn incident(id: crate::model::ids::IncidentId) -> Self {
+        Self { kind: "incident", id: id.to_string() }
+    }
+
+    fn path(&self) -> String {
+        format!("{}/{}", self.kind, self.id)
+    }
+}
+
+/// Where the next entry is chained.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Head {
+    pub seq: i64,
+    pub hash: String,
+}
+
+/// The first broken link of a chain.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broken {
+    pub seq: i64,
+    pub why: String,
+}
+
+impl Store {
+    /// The whole history of a stream, in order.
+    pub async fn timeline(&self, stream: Stream) -> Result<Vec<Stored>, Error> {
+        self.read(move |conn| Box::pin(async move { load(conn, &stream).await })).await
+    }
+
+    /// Recomputes the chain of a stream. `Ok(None)` says that it is whole.
+    pub async fn verify_chain(&self, stream: Stream) -> Result<Option<Broken>, Error> {
+        let rows = self.read({
+            let stream = stream.clone();
+            move |conn| Box::pin(async move { rows(conn, &stream).await })
+        });
+        let mut head = Head::default();
+        for (seq, at_ms, body, hash) in rows.await? {
+            if seq != head.seq + 1 {
+                let why = format!("entry {} is missing", head.seq + 1);
+                return Ok(Some(Broken { seq, why }));
+            }
+            if chain_hash(&head.hash, &stream.path(), seq, at_ms, &body) != hash {
+                let why = "the entry or one before it was changed".to_owned();
+                return Ok(Some(Broken { seq, why }));
+            }
+            head = Head { seq, hash };
+        }
+        Ok(None)
+    }
+}
+
+/// Reads a stream inside a transaction or a read.
+pub async fn load(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Stored>, Error> {
+    rows(conn, stream)
+        .await?
+        .into_iter()
+        .map(|(seq, at_ms, body, hash)| {
+            let entry = parsed(serde_json::from_str::<Entry>(&body), "timeline entry")?;
+            Ok(Stored { seq, at_ms, entry, hash })
+        })
+        .collect()
+}
+
+/// Adds entries after `head`; returns them with their numbers and hashes. The caller holds the
+/// lease of the stream inside the same transaction.
+pub async fn append(
+    conn: &mut Conn<'_>,
+    stream: &Stream,
+    head: &Head,
+    entries: &[(i64, Entry)],
+) -> Result<Vec<Stored>, Error> {
+    let mut head = head.clone();
+    let mut stored = Vec::with_capacity(entries.len());
+    for (at_ms, entry) in entries {
+        let body = json(entry)?;
+        let seq = head.seq + 1;
+        let hash = chain_hash(&head.hash, &stream.path(), seq, *at_ms, &body);
+        db!(conn, c => sqlx::query(
+            "insert into timeline (stream_kind, stream_id, seq, at_ms, kind, version, body, hash)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)"
+        )
+            .bind(stream.kind)
+            .bind(&stream.id)
+            .bind(seq)
+            .bind(at_ms)
+            .bind(entry.kind())
+            .bind(VERSION)
+            .bind(&body)
+            .bind(&hash)
+            .execute(&mut **c).await.map(|_| ()))?;
+        head = Head { seq, hash: hash.clone() };
+        stored.push(Stored { seq, at_ms: *at_ms, entry: entry.clone(), hash });
+    }
+    Ok(stored)
+}
+
+async fn rows(
+    conn: &mut Conn<'_>,
+    stream: &Stream,
+) -> Result<Vec<(i64, i64, String, String)>, Error> {
+    Ok(db!(conn, c => sqlx::query_as(
+        "select seq, at_ms, body, hash from timeline
+         where stream_kind = $1 and stream_id = $2 order by seq"
+    ).bind(stream.kind).bind(&stream.id).fetch_all(&mut **c).await)?)
+}

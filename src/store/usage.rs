@@ -1,0 +1,47 @@
+//! What models cost, a row for each UTC day, so that daily budgets survive a restart.
+
+use super::Error;
+use super::db::{Conn, Store, db};
+use crate::model::timeline::Usage;
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// The total of one day.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Day {
+    pub tokens: i64,
+    pub cost_micros: i64,
+}
+
+impl Store {
+    /// What was used on the UTC day of `at_ms`.
+    pub async fn usage_of_day(&self, scope: &str, at_ms: i64) -> Result<Day, Error> {
+        let scope = scope.to_owned();
+        self.read(move |conn| {
+            Box::pin(async move {
+                let found: Option<(i64, i64)> = db!(conn, c => sqlx::query_as(
+                    "select tokens, cost_micros from usage_day where scope = $1 and day = $2"
+                ).bind(scope).bind(at_ms.div_euclid(DAY_MS)).fetch_optional(&mut **c).await)?;
+                Ok(found
+                    .map_or_else(Day::default, |(tokens, cost_micros)| Day { tokens, cost_micros }))
+            })
+        })
+        .await
+    }
+}
+
+/// Adds to the total of the day of `at_ms`.
+pub async fn add(conn: &mut Conn<'_>, scope: &str, at_ms: i64, usage: Usage) -> Result<(), Error> {
+    db!(conn, c => sqlx::query(
+        "insert into usage_day (scope, day, tokens, cost_micros) values ($1, $2, $3, $4)
+         on conflict (scope, day) do update
+         set tokens = usage_day.tokens + excluded.tokens,
+             cost_micros = usage_day.cost_micros + excluded.cost_micros"
+    )
+        .bind(scope)
+        .bind(at_ms.div_euclid(DAY_MS))
+        .bind(usage.tokens())
+        .bind(usage.cost_micros)
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
