@@ -6,13 +6,18 @@ use crate::clients::http::{Options, install_tls};
 use crate::clients::prometheus::Prometheus;
 use crate::clock::Clock;
 use crate::model::call::Call;
+use crate::safety::command::Argv;
 use crate::safety::permit::{CapturePermit, Permit};
-use crate::targets::Targets;
-use crate::targets::inventory::Catalogue;
+use crate::targets::inventory::{Catalogue, Systemd};
+use crate::targets::resources::{Check, Resources};
+use crate::targets::sweep::{Entry, Listing, Sweep, Swept};
+use crate::targets::{self, Command, Exit, Ran, Reach, Tail, Targets};
+use futures::future::BoxFuture;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The time of the tests' clock, some seconds before every permission ends.
 pub(crate) const NOW_MS: i64 = 1_794_999_990_000;
@@ -110,6 +115,78 @@ impl Bench {
     }
 }
 
+/// What a host does in place of this machine: argv in, output out.
+pub(crate) type Answer = Box<dyn Fn(&[String]) -> Ran + Send + Sync>;
+
+/// A host that answers as told, for what no test machine has; it keeps every argv.
+pub(crate) struct Scripted {
+    answer: Answer,
+    seen: Mutex<Vec<String>>,
+}
+
+impl Scripted {
+    /// A bench whose only host, `box`, has systemd and answers so.
+    pub(crate) fn bench(
+        inventory: &str,
+        answer: impl Fn(&[String]) -> Ran + Send + Sync + 'static,
+    ) -> (Bench, Arc<Self>) {
+        let clock = Clock::set_at(NOW_MS);
+        let host = Arc::new(Self { answer: Box::new(answer), seen: Mutex::default() });
+        let mut targets = Targets::default();
+        targets.add("box", Arc::clone(&host) as Arc<dyn Reach>, Systemd::Yes);
+        let deps = Deps { targets: Arc::new(targets), ..deps(inventory, &clock) };
+        (Bench { tools: all(&deps), clock }, host)
+    }
+
+    /// The commands so far, each on one line.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+pub(crate) fn ran(code: i32, stdout: &str) -> Ran {
+    Ran { exit: Exit::Code(code), stdout: stdout.into(), stderr: String::new(), truncated: false }
+}
+
+impl Reach for Scripted {
+    fn run(&self, command: Command) -> BoxFuture<'_, Result<Ran, targets::Error>> {
+        self.seen.lock().unwrap().push(command.argv.join(" "));
+        Box::pin(async move { Ok((self.answer)(&command.argv)) })
+    }
+
+    fn diagnose(&self, _: Argv, _: u64, _: usize) -> BoxFuture<'_, Result<Ran, targets::Error>> {
+        unimplemented!("only services are scripted")
+    }
+
+    fn systemd(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn tail(&self, _: String, _: u64) -> BoxFuture<'_, Result<Tail, targets::Error>> {
+        unimplemented!("only services are scripted")
+    }
+
+    fn resources(&self, _: Vec<Check>) -> BoxFuture<'_, Result<Resources, targets::Error>> {
+        Box::pin(async {
+            let troubles = vec!["disk: /proc is not mounted".to_owned()];
+            Ok(Resources { troubles, ..Resources::default() })
+        })
+    }
+
+    fn list(&self, _: Sweep) -> BoxFuture<'_, Result<Listing, targets::Error>> {
+        unimplemented!("only services are scripted")
+    }
+
+    fn delete(
+        &self,
+        _: Sweep,
+        _: Vec<Entry>,
+        _: Duration,
+    ) -> BoxFuture<'_, Result<Swept, targets::Error>> {
+        unimplemented!("only services are scripted")
+    }
+}
+
 pub(crate) fn deps(inventory: &str, clock: &Clock) -> Deps {
     let inventory = Catalogue::parse(inventory).unwrap();
     Deps {
@@ -152,7 +229,11 @@ pub(crate) struct Daemon {
 
 const SCRIPT: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 1
-alive() { [ -f pid ] && kill -0 "$(cat pid)" 2>/dev/null; }
+alive() {
+  [ -f pid ] || return 1
+  # A process that ended but was not collected yet still takes signals.
+  case "$(cut -d' ' -f3 "/proc/$(cat pid)/stat" 2>/dev/null)" in ''|Z) return 1 ;; *) return 0 ;; esac
+}
 case "$1" in
   restart)
     if [ -f hang ]; then echo restart >> journal; exec sleep 3; fi
@@ -164,7 +245,7 @@ case "$1" in
     echo "started $(cat pid)" ;;
   stop) if alive; then kill "$(cat pid)"; fi; rm -f pid ;;
   status) if alive; then echo "running"; exit 0; fi; echo "not running"; exit 3 ;;
-  health) alive ;;
+  health) alive || exit 1 ;;
 esac
 "#;
 

@@ -1,4 +1,4 @@
-use super::super::testing::Bench;
+use super::super::testing::{Bench, Scripted, ran};
 use serde_json::{Value, json};
 
 fn bench() -> Bench {
@@ -109,4 +109,14 @@ fn the_order_of_checks_does_not_make_another_call() {
 async fn a_host_that_is_not_entered_says_so() {
     let why = bench().told("check_system_resources", json!({ "host": "far" })).await;
     assert!(why.starts_with("far is in the inventory but there is no way to enter it"), "{why}");
+}
+
+#[tokio::test]
+async fn a_host_of_which_nothing_can_be_read_is_an_error() {
+    let (bench, _) = Scripted::bench("hosts: [{ name: box }]", |_| ran(0, ""));
+    let args = json!({ "host": "box", "check_types": ["disk"] });
+    assert_eq!(
+        bench.told("check_system_resources", args).await,
+        "cannot look at box: disk: /proc is not mounted"
+    );
 }
