@@ -1,8 +1,8 @@
 //! Shows what a service needs, and whether each of these runs.
 //!
-//! In: a service. Out: the tree of the inventory's `depends_on`, each with what its service manager,
-//! its health command and its `up` query say. Never: "up" for something that nobody could look at;
-//! that is unknown, with the reason.
+//! In: a service. Out: the tree of the inventory's `depends_on`, each with what its service
+//! manager, its health command and its `up` query say. Never: "up" for something that nobody could
+//! look at; that is unknown, with the reason.
 
 use super::get_metrics::no_prometheus;
 use super::{Bounds, Deps, Done, Error, Output, Tool, told};

@@ -236,8 +236,8 @@ fn rest(out: &mut String, kept: &Rest, unseen_processes: usize) {
     if unseen_processes > 0 {
         let _ = writeln!(
             out,
-            "{unseen_processes} processes do not let us see which files they hold open; only as root \
-             could such files be told apart"
+            "{unseen_processes} processes do not let us see which files they hold open; only root \
+             could tell such files apart"
         );
     }
 }

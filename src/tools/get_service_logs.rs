@@ -1,7 +1,7 @@
-//! Reads the last lines of a service's log: from the journal, a file, or a command of the inventory.
+//! Reads the last lines of a service's log: of the journal, a file, or a command of the inventory.
 //!
-//! In: a service, how many lines, how bad. Out: the newest lines of that level and counts by level.
-//! Never: an empty answer for a log that is not there; that is an error that says what to configure.
+//! In: a service, how many lines, how bad. Out: the newest lines of that level, counts by level.
+//! Never: an empty answer for a log that is not there; that is an error that says what to mend.
 
 use super::log_lines::{self, Level, Line};
 use super::{Bounds, Deps, Done, Error, Output, Tool, place, told};

@@ -1,7 +1,7 @@
 //! Looks again into an output that was too long to show.
 //!
-//! In: the reference of a stored output and which part. Out: a read-back, which the incident answers
-//! from its store with `output::read_back`. Never: the output of another incident.
+//! In: the reference of a stored output and which part. Out: a read-back, which the incident
+//! answers from its store with `output::read_back`. Never: a file, or any other text.
 
 use super::{Bounds, Done, Error, ReadBack, Tool, output};
 use crate::model::call::Call;

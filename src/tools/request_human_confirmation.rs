@@ -1,8 +1,8 @@
 //! Asks a person to decide one exact call.
 //!
-//! In: the call, what it would do, why, how risky, how to take it back. Out: a proposal; the incident
-//! completes the inner call, judges it and waits for the decision. Never: a way around the rules; a
-//! forbidden call stays forbidden.
+//! In: the call, what it would do, why, how risky, how to take it back. Out: a proposal; the
+//! incident completes the inner call, judges it and waits for the decision. Never: a way around
+//! the rules; a forbidden call stays forbidden.
 
 use super::{Bounds, Done, Error, Request, Tool};
 use crate::model::action::Risk;

@@ -1,7 +1,7 @@
 //! How full the mounted file systems are.
 //!
-//! In: `/proc/self/mountinfo` (proc(5)). Out: each device once, at its shortest mount point. Never: a
-//! wait for a network file system whose server is gone; it is reported as not answering.
+//! In: `/proc/self/mountinfo` (proc(5)). Out: each device once, at its shortest mount point.
+//! Never: a wait for a network file system whose server is gone; it is reported as silent.
 
 use crate::targets::resources::Disk;
 use rustix::fs::{StatVfs, StatVfsMountFlags, statvfs};

@@ -359,3 +359,47 @@ async fn another_file_system_below_is_not_entered_not_even_a_bind_mount() {
     );
     assert!(Path::new(&precious).exists());
 }
+
+#[tokio::test]
+async fn a_file_larger_than_one_run_may_free_is_left_to_a_person() {
+    let folder = Folder::new();
+    let path = old(&folder, "logs/huge", 1, 90);
+    fs::File::options().write(true).open(&path).unwrap().set_len(300 << 30).unwrap();
+    age(Path::new(&path), 90);
+    old(&folder, "logs/small", 10, 90);
+    let captured = bench(&folder).capture("clean_disk_space", args(&folder)).await.unwrap();
+    assert_eq!(names(&captured.basis.unwrap()), ["small"]);
+    assert_eq!(captured.state["kept"], 1);
+}
+
+#[tokio::test]
+async fn the_walk_ends_at_a_depth() {
+    let folder = Folder::new();
+    old(&folder, &format!("logs/{}shallow", "d/".repeat(24)), 10, 90);
+    old(&folder, &format!("logs/{}deep", "d/".repeat(25)), 10, 90);
+    let captured = bench(&folder).capture("clean_disk_space", args(&folder)).await.unwrap();
+    assert_eq!(names(&captured.basis.unwrap()), ["shallow"]);
+    assert!(captured.preview.unwrap().contains("stays: 1 too deep"));
+}
+
+#[tokio::test]
+async fn a_user_without_rights_deletes_nothing_and_is_told_so() {
+    if is_root() {
+        // Root may delete everywhere; an immutable folder would outlive a failed test.
+        println!("skipped: root is refused nothing");
+        return;
+    }
+    let folder = Folder::new();
+    let bench = bench(&folder);
+    let path = old(&folder, "logs/a", 10, 90);
+    let judged = basis(&bench, &args(&folder)).await;
+    let set = |mode| {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(folder.at("logs"), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set(0o555);
+    let output = clean(&bench, args(&folder), judged).await;
+    set(0o755);
+    assert_eq!(output.data["kept"]["denied"]["count"], 1, "{}", output.text);
+    assert!(Path::new(&path).exists());
+}
