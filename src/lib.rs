@@ -1,6 +1,8 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures
 //! and reports. The modules stand in the order in which an alert meets them.
 
+pub mod app;
+
 pub mod notify;
 
 pub mod ingest;

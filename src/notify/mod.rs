@@ -12,6 +12,7 @@ mod answer;
 mod doubt;
 pub mod email;
 pub mod escape;
+pub mod outbox;
 pub mod pagerduty;
 pub mod slack;
 pub mod words;

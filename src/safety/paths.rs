@@ -216,19 +216,52 @@ const UNLISTED: &[&str] = &[
 ];
 
 /// Folders with this name hold credentials wherever they are.
-const SECRET_FOLDERS: &[&str] = &[".ssh", ".gnupg", ".aws", ".kube", ".docker", ".config", "private"];
+const SECRET_FOLDERS: &[&str] =
+    &[".ssh", ".gnupg", ".aws", ".kube", ".docker", ".config", "private"];
 
 /// Ends of names that key material has.
 const SECRET_ENDS: &[&str] = &[
-    ".key", ".pem", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".kubeconfig", ".env", ".gpg",
-    ".asc", ".ppk", ".pk8", ".keytab", ".netrc", ".pgpass", ".my.cnf", ".htpasswd", "shadow",
-    "shadow-", "_key", "-key",
+    ".key",
+    ".pem",
+    ".p12",
+    ".pfx",
+    ".jks",
+    ".keystore",
+    ".kdbx",
+    ".kubeconfig",
+    ".env",
+    ".gpg",
+    ".asc",
+    ".ppk",
+    ".pk8",
+    ".keytab",
+    ".netrc",
+    ".pgpass",
+    ".my.cnf",
+    ".htpasswd",
+    "shadow",
+    "shadow-",
+    "_key",
+    "-key",
 ];
 
 /// Parts of names that files with credentials have, also of kernel settings that are keys.
 const SECRET_PARTS: &[&str] = &[
-    "secret", "credential", "password", "passwd", "htpass", "private", "apikey", "api_key",
-    "api-key", "id_rsa", "id_ed25519", "id_ecdsa", "id_dsa", "fastopen_key", "token",
+    "secret",
+    "credential",
+    "password",
+    "passwd",
+    "htpass",
+    "private",
+    "apikey",
+    "api_key",
+    "api-key",
+    "id_rsa",
+    "id_ed25519",
+    "id_ecdsa",
+    "id_dsa",
+    "fastopen_key",
+    "token",
 ];
 
 /// Brings a path into the one form in which it is compared.
@@ -424,7 +457,8 @@ mod tests {
         for path in ["/", "/opt/app", "/var/lib/docker", "/proc/1/fd", "/etc"] {
             assert!(permit(Access::List, path).is_ok(), "{path}");
         }
-        for path in ["/dev/watchdog", "/root", "/home/bob/.ssh", "/proc/1/environ", "/run/secrets/a"]
+        for path in
+            ["/dev/watchdog", "/root", "/home/bob/.ssh", "/proc/1/environ", "/run/secrets/a"]
         {
             assert!(permit(Access::List, path).is_err(), "{path}");
         }

@@ -26,7 +26,7 @@ pub enum Kind {
     Many(Vec<String>),
     /// `sorted(a|b)`: a comma list, each with `+` or `-` in front if wanted.
     Sorted(Vec<String>),
-    /// `word(_.-)`: begins with a letter or digit, then those and the listed characters.
+    /// `word(_.-)`: letters, digits and the listed characters; only `_` and `+` of those in front.
     Word(String),
     /// `named(_.-)`: the same, but begins with a letter, where a number would mean an interval.
     Named(String),
@@ -224,14 +224,18 @@ fn all(text: &str, extra: &str, allowed: impl Fn(char) -> bool) -> bool {
 
 fn is_word(text: &str, extra: &str) -> bool {
     text.len() <= 128
-        && text.starts_with(|c: char| c.is_ascii_alphanumeric() || (c == '_' && extra.contains(c)))
+        && text.starts_with(|c: char| {
+            c.is_ascii_alphanumeric() || ("_+".contains(c) && extra.contains(c))
+        })
         && all(text, extra, |c| c.is_ascii_alphanumeric())
 }
 
 fn is_unit(text: &str, extra: &str) -> bool {
     text.len() <= 255
         && text.starts_with(|c: char| c.is_ascii_alphanumeric() || extra.contains(c))
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || ":_.-@".contains(c) || extra.contains(c))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ":_.-@".contains(c) || extra.contains(c))
 }
 
 fn is_host(text: &str) -> bool {
@@ -247,13 +251,15 @@ fn is_host(text: &str) -> bool {
 /// Names of disks, partitions and volumes; never a character device such as /dev/watchdog.
 fn is_device(text: &str) -> bool {
     let Some(name) = text.strip_prefix("/dev/") else { return false };
-    let mapped = ["mapper/", "md/", "disk/by-id/", "disk/by-uuid/", "disk/by-label/", "disk/by-path/"]
-        .iter()
-        .find_map(|folder| name.strip_prefix(folder));
+    let mapped =
+        ["mapper/", "md/", "disk/by-id/", "disk/by-uuid/", "disk/by-label/", "disk/by-path/"]
+            .iter()
+            .find_map(|folder| name.strip_prefix(folder));
     if let Some(name) = mapped {
         return is_word(name, "_.:+-") && !name.contains("..");
     }
-    let known = ["sd", "vd", "xvd", "hd", "nvme", "dm-", "md", "loop", "sr", "nbd", "mmcblk", "drbd"];
+    let known =
+        ["sd", "vd", "xvd", "hd", "nvme", "dm-", "md", "loop", "sr", "nbd", "mmcblk", "drbd"];
     is_word(name, "-") && known.iter().any(|start| name.starts_with(start))
 }
 
@@ -301,31 +307,58 @@ mod tests {
     #[test]
     fn each_kind_accepts_and_refuses() {
         for (notation, good, bad) in [
-            ("int(1..10)", vec!["1", "10"], vec!["0", "11", "", "+1", "1 ", "99999999999999999999"]),
+            (
+                "int(1..10)",
+                vec!["1", "10"],
+                vec!["0", "11", "", "+1", "1 ", "99999999999999999999"],
+            ),
             ("signed(-9..9)", vec!["-1", "+5", "0"], vec!["--1", "10", "-", "+"]),
             ("num(0.2..5)", vec!["0.5", "5"], vec!["0.1", "1e3", ".", "inf", "nan"]),
             ("one(a|b)", vec!["a"], vec!["", "A", "a|b"]),
             ("many(a|b)", vec!["a,b"], vec!["a,", "c", ""]),
             ("sorted(a|b)", vec!["-a,+b"], vec!["--a", "-"]),
             ("word(.-)", vec!["a-b.c"], vec!["-a", "a b", "a;b", "", "a/b"]),
-            ("device", vec!["/dev/sda1", "/dev/mapper/vg-root"], vec![
-                "/dev/watchdog", "/dev/tcp/1", "/dev/mapper/../mem", "/dev/mem", "sda", "/dev/sda/../x",
-            ]),
+            (
+                "device",
+                vec!["/dev/sda1", "/dev/mapper/vg-root"],
+                vec![
+                    "/dev/watchdog",
+                    "/dev/tcp/1",
+                    "/dev/mapper/../mem",
+                    "/dev/mem",
+                    "sda",
+                    "/dev/sda/../x",
+                ],
+            ),
             ("time", vec!["-1h", "2026-01-31 08:00", "today"], vec!["--x", "$(x)", "", "a;b"]),
             ("duration", vec!["10m", "1h30m", "90"], vec!["-1s", "m", "1y", "10mm", "1;2"]),
             ("unit", vec!["nginx", "a@b.service"], vec!["-H", "nginx*", "a b", "../x", "a;b"]),
             ("unitglob", vec!["nginx*"], vec!["-x", "a;b", "a/b"]),
-            ("host", vec!["a.b-c", "10.0.0.1", "::1"], vec!["-oX", "a b", "a/b", "", "a..b", "http://a"]),
+            (
+                "host",
+                vec!["a.b-c", "10.0.0.1", "::1"],
+                vec!["-oX", "a b", "a/b", "", "a..b", "http://a"],
+            ),
             ("loopback", vec!["localhost"], vec!["10.0.0.1", "localhost.evil.org"]),
             ("age", vec!["+7", "-1"], vec!["7d", "--1", ""]),
             ("size", vec!["+100M"], vec!["100Mi", "M"]),
             ("mode", vec!["0644", "-4000", "/u+s"], vec!["", "8", "a;b"]),
             ("journalmatch", vec!["_PID=1"], vec!["a=1", "=1", "_PID"]),
-            ("resource", vec!["pods", "deploy/a", "po,svc"], vec![
-                "secret", "Secrets", "pods,secrets", "secrets/x", "secret.v1./x", "a b", "",
-            ]),
-            ("resourceoutput", vec!["json", "jsonpath={.a}"], vec!["go-template-file=/x", "jsonpath-file=/x"]),
-            ("endpoint", vec![":443", "TCP:80", "tcp@10.0.0.1:22", "4TCP"], vec!["-x", "a", "/etc"]),
+            (
+                "resource",
+                vec!["pods", "deploy/a", "po,svc"],
+                vec!["secret", "Secrets", "pods,secrets", "secrets/x", "secret.v1./x", "a b", ""],
+            ),
+            (
+                "resourceoutput",
+                vec!["json", "jsonpath={.a}"],
+                vec!["go-template-file=/x", "jsonpath-file=/x"],
+            ),
+            (
+                "endpoint",
+                vec![":443", "TCP:80", "tcp@10.0.0.1:22", "4TCP"],
+                vec!["-x", "a", "/etc"],
+            ),
             ("list|device", vec!["/opt", "/dev/sda"], vec!["/dev/mem", "x"]),
         ] {
             good.iter().for_each(|text| assert!(accepts(notation, text), "{notation} {text:?}"));

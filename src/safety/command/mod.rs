@@ -137,7 +137,7 @@ impl Argv {
 
     /// Judges the paths once more after `resolve` followed their symbolic links on the target.
     ///
-    /// A path that `resolve` cannot resolve (`None`) is left to the program, which will not find it.
+    /// A path that `resolve` cannot find (`None`) is left to the program, which will not either.
     ///
     /// # Errors
     /// A `Refusal` that names the first path that leads out of the readable roots.

@@ -133,6 +133,20 @@ impl Table {
         self.instead.get(name)
     }
 
+    /// Returns every form that is offered in place of a program outside the table.
+    #[cfg(test)]
+    pub fn instead_forms(&self) -> impl Iterator<Item = &str> {
+        self.instead.values().filter_map(|instead| instead.nearest.as_deref())
+    }
+
+    /// Returns a table of one program, changed, to see whether a test notices.
+    #[cfg(test)]
+    pub fn changed(&self, name: &str, change: impl FnOnce(&mut Form)) -> Table {
+        let mut form = self.programs[name].clone();
+        change(&mut form);
+        Table { programs: [(name.to_owned(), form)].into(), instead: BTreeMap::new() }
+    }
+
     fn load(files: &[(&str, &str)]) -> Result<Table, String> {
         let mut table = Table { programs: BTreeMap::new(), instead: BTreeMap::new() };
         for (file, text) in files {

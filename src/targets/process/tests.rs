@@ -119,7 +119,6 @@ async fn output_is_capped_over_both_pipes() {
     let done = run(&spec).await.unwrap();
     assert_eq!(done.stdout.len() + done.stderr.len(), 10_000);
     assert_eq!((done.truncated, done.timed_out), (true, false));
-    assert!(!done.stdout.is_empty() && !done.stderr.is_empty());
 }
 
 #[tokio::test]

@@ -57,7 +57,10 @@ mod tests {
             (b"\x1b[31mred\x07", "\\x1b[31mred\\x07"),
             (b"a\r\nb\0", "a\\x0d\nb\\x00"),
             (b"caf\xc3\xa9 \xff\xfe", "caf\u{e9} \\xff\\xfe"),
-            ("a\u{202e}b\u{200b}\u{9b}\u{e0041}".as_bytes(), "a\\u{202e}b\\u{200b}\\u{9b}\\u{e0041}"),
+            (
+                "a\u{202e}b\u{200b}\u{9b}\u{e0041}".as_bytes(),
+                "a\\u{202e}b\\u{200b}\\u{9b}\\u{e0041}",
+            ),
             ("磁盘".as_bytes(), "磁盘"),
         ] {
             assert_eq!(visible(bytes), expected);
