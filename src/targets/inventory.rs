@@ -31,6 +31,8 @@ pub trait Inventory: Send + Sync {
     fn host_access(&self, name: &str) -> Option<HostAccess>;
     /// How the service is handled on a host that it runs on.
     fn service_access(&self, service: &str, host: &str) -> Option<ServiceAccess>;
+    /// PromQL that gives values above 0 while the service is up.
+    fn up_query(&self, service: &str) -> Option<String>;
 
     /// As [`Self::host`].
     ///
@@ -122,7 +124,6 @@ pub struct ServiceAccess {
     pub logs: Option<LogEntry>,
     /// The service's own, else the host's with the names filled in.
     pub commands: Commands,
-    pub up: Option<String>,
 }
 
 /// An inventory that was read from a file.
@@ -272,9 +273,12 @@ impl Inventory for Catalogue {
                 status: own.status.or_else(|| shared(&common.status)),
                 health: own.health.or_else(|| shared(&common.health)),
             },
-            up: entry.up.clone(),
             unit: facts.unit,
         })
+    }
+
+    fn up_query(&self, service: &str) -> Option<String> {
+        self.service_entry(service)?.1.up.clone()
     }
 }
 

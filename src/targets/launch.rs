@@ -1,71 +1,94 @@
-//! Runs one program on this machine: no shell, no input, no inherited environment, bounded.
+//! Runs a program of the inventory that starts something that lasts, such as a restart script.
+//!
+//! In: the file to run, ready words, bounds. Out: what it wrote and how it ended. Unlike
+//! `process::run` it waits for the program alone, not for what that started, and ends nothing: not
+//! at the time limit, not when the call is dropped. Never: a shell, input, our environment.
 
-use super::{Command, Error, Exit, Ran};
+use super::process::{Spec, visible};
+use super::{Error, Exit, Ran};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+use tokio::time::{Instant, timeout, timeout_at};
 
-const FOLDERS: [&str; 4] = ["/usr/bin", "/bin", "/usr/sbin", "/sbin"];
+/// What a program gets as `PATH`: init scripts call their helpers by name.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long its last words are read after it ended; what it started may hold the pipes for ever.
+const DRAIN: Duration = Duration::from_millis(200);
 
-pub async fn run(command: Command) -> Result<Ran, Error> {
-    let Some((program, args)) = command.argv.split_first() else {
-        return Err(Error::Missing("the command is empty".to_owned()));
+/// Runs the first of the files that exists.
+///
+/// # Errors
+/// `Missing`: nothing was started. `Unknown`: it was, and was lost.
+pub(super) async fn run(spec: Spec) -> Result<Ran, Error> {
+    let Some(program) = spec.candidates.iter().find(|path| path.is_absolute() && path.is_file())
+    else {
+        return Err(Error::Missing(format!("no such program: {:?}", spec.candidates)));
     };
-    let path = if program.starts_with('/') {
-        program.clone()
-    } else {
-        FOLDERS
-            .iter()
-            .map(|folder| format!("{folder}/{program}"))
-            .find(|path| Path::new(path).exists())
-            .ok_or_else(|| Error::Missing(format!("{program} is not installed")))?
-    };
-    let mut child = tokio::process::Command::new(&path)
-        .args(args)
+    let mut child = Command::new(program)
+        .args(&spec.args)
         .env_clear()
-        .env("LC_ALL", "C")
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("PATH", PATH)
+        .env("LANG", "C.UTF-8")
+        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
+        // A group of its own: what ends us from the terminal should not end it.
+        .process_group(0)
         .spawn()
-        .map_err(|error| Error::Missing(format!("cannot start {path}: {error}")))?;
+        .map_err(|error| Error::Missing(format!("cannot run {}: {error}", program.display())))?;
+    let deadline = Instant::now() + spec.timeout;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let (Some(mut stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
-        return Err(Error::Unknown("no pipes".to_owned()));
-    };
-    let max = command.output_bytes_max as u64;
-    let exit = tokio::time::timeout(Duration::from_millis(command.timeout_ms), async {
-        let mut a = (&mut stdout).take(max);
-        let mut b = (&mut stderr).take(max);
-        let reads = async { tokio::join!(a.read_to_end(&mut out), b.read_to_end(&mut err)) };
-        tokio::pin!(reads);
-        let wait = child.wait();
-        tokio::pin!(wait);
-        tokio::select! {
-            _ = &mut reads => wait.await,
-            status = &mut wait => {
-                let _ = tokio::time::timeout(Duration::from_millis(200), reads).await;
-                status
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let half = spec.output_bytes_max / 2;
+    let ended = {
+        let reading = async {
+            tokio::join!(read(stdout, &mut out, half), read(stderr, &mut err, half));
+        };
+        let waiting = timeout_at(deadline, child.wait());
+        tokio::pin!(reading, waiting);
+        let mut all_read = false;
+        let ended = loop {
+            tokio::select! {
+                ended = &mut waiting => break ended,
+                () = &mut reading, if !all_read => all_read = true,
             }
+        };
+        if !all_read {
+            let _ = timeout(DRAIN, reading).await;
         }
-    })
-    .await;
-    let exit = match exit {
+        ended
+    };
+    let exit = match ended {
         Err(_) => Exit::TimedOut,
-        Ok(Err(error)) => return Err(Error::Unknown(error.to_string())),
-        Ok(Ok(status)) => match (status.code(), status.signal()) {
-            (Some(code), _) => Exit::Code(code),
-            (None, signal) => Exit::Signal(signal.unwrap_or_default()),
-        },
+        Ok(Ok(status)) => exit(status),
+        Ok(Err(error)) => return Err(Error::Unknown(format!("lost sight of it: {error}"))),
     };
     Ok(Ran {
         exit,
-        stdout: String::from_utf8_lossy(&out).into_owned(),
-        stderr: String::from_utf8_lossy(&err).into_owned(),
-        left_out_bytes: 0,
+        truncated: out.len() >= half || err.len() >= half,
+        stdout: visible(&out),
+        stderr: visible(&err),
     })
+}
+
+/// Reads to the end and keeps the first bytes; a full pipe would stop the program.
+async fn read(from: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>, bytes_max: usize) {
+    let Some(mut from) = from else { return };
+    let mut chunk = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut chunk).await {
+        let room = bytes_max.saturating_sub(into.len());
+        into.extend_from_slice(&chunk[..count.min(room)]);
+    }
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Code(-1),
+    }
 }

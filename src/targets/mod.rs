@@ -5,26 +5,54 @@
 //! of its own and name it in [`Targets::new`].
 
 pub mod inventory;
-pub mod local;
 mod launch;
+pub mod local;
 pub mod process;
+pub mod resources;
 pub mod service;
+pub mod sweep;
 
+use crate::safety::command::Argv;
 use futures::future::BoxFuture;
 use inventory::{Inventory, ReachKind, Systemd};
+use resources::{Check, Resources};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+use sweep::{Entry, Listing, Sweep, Swept};
 
 /// One way to reach one host.
 pub trait Reach: Send + Sync {
     /// Runs one program with ready arguments, without a shell, input or environment.
     fn run(&self, command: Command) -> BoxFuture<'_, Result<Ran, Error>>;
 
+    /// Runs a judged command exactly as it is, after its paths were followed on the host.
+    fn diagnose(
+        &self,
+        argv: Argv,
+        timeout_ms: u64,
+        output_bytes_max: usize,
+    ) -> BoxFuture<'_, Result<Ran, Error>>;
+
     /// Whether systemd manages the host; if not, why.
     fn systemd(&self) -> BoxFuture<'_, Result<(), String>>;
 
     /// The end of a text file, from the first whole line within `bytes_max`.
     fn tail(&self, path: String, bytes_max: u64) -> BoxFuture<'_, Result<Tail, Error>>;
+
+    /// Numbers about the host; what could not be read is among the troubles.
+    fn resources(&self, checks: Vec<Check>) -> BoxFuture<'_, Result<Resources, Error>>;
+
+    /// Old files that may be deleted.
+    fn list(&self, sweep: Sweep) -> BoxFuture<'_, Result<Listing, Error>>;
+
+    /// Deletes those of the listed files that are still what they were, for at most `within`.
+    fn delete(
+        &self,
+        sweep: Sweep,
+        listed: Vec<Entry>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<Swept, Error>>;
 }
 
 /// A command to run.
@@ -33,8 +61,18 @@ pub struct Command {
     /// The first word is an absolute path, or a bare name that lies in a system folder.
     pub argv: Vec<String>,
     pub timeout_ms: u64,
-    /// Kept of each of stdout and stderr.
     pub output_bytes_max: usize,
+    pub leaves: Leaves,
+}
+
+/// What a command may leave behind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Leaves {
+    /// Whatever it started ends with it.
+    Nothing,
+    /// It starts something that lasts. It is not ended at the time limit either, since half a
+    /// restart is worse than a late one.
+    Processes,
 }
 
 /// What a command did.
@@ -43,8 +81,8 @@ pub struct Ran {
     pub exit: Exit,
     pub stdout: String,
     pub stderr: String,
-    /// Output beyond the bound.
-    pub left_out_bytes: u64,
+    /// There was more output than the bound.
+    pub truncated: bool,
 }
 
 /// How a command ended.
@@ -52,7 +90,7 @@ pub struct Ran {
 pub enum Exit {
     Code(i32),
     Signal(i32),
-    /// Killed at the time limit; what it began elsewhere may go on.
+    /// The time limit came first; what it began may go on.
     TimedOut,
 }
 
@@ -61,7 +99,7 @@ impl std::fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "killed by signal {signal}"),
-            Self::TimedOut => f.write_str("stopped at the time limit"),
+            Self::TimedOut => f.write_str("not done at the time limit"),
         }
     }
 }
@@ -102,11 +140,11 @@ pub enum Error {
 /// The way to every host that can be reached.
 #[derive(Clone, Default)]
 pub struct Targets {
-    hosts: BTreeMap<String, Entry>,
+    hosts: BTreeMap<String, Way>,
 }
 
 #[derive(Clone)]
-struct Entry {
+struct Way {
     reach: Arc<dyn Reach>,
     systemd: Systemd,
 }
@@ -128,7 +166,7 @@ impl Targets {
 
     /// Adds or replaces the way to a host.
     pub fn add(&mut self, host: &str, reach: Arc<dyn Reach>, systemd: Systemd) {
-        self.hosts.insert(host.to_owned(), Entry { reach, systemd });
+        self.hosts.insert(host.to_owned(), Way { reach, systemd });
     }
 
     /// The way to a host, by its canonical name.
@@ -136,8 +174,7 @@ impl Targets {
     /// # Errors
     /// `Missing` for a host that is listed but not entered.
     pub fn reach(&self, host: &str) -> Result<Arc<dyn Reach>, Error> {
-        let entry = self.entry(host)?;
-        Ok(Arc::clone(&entry.reach))
+        Ok(Arc::clone(&self.way(host)?.reach))
     }
 
     /// Whether systemd manages services on a host; if not, why.
@@ -145,15 +182,15 @@ impl Targets {
     /// # Errors
     /// `Missing` for a host that is not entered.
     pub async fn systemd(&self, host: &str) -> Result<Result<(), String>, Error> {
-        let entry = self.entry(host)?;
-        Ok(match entry.systemd {
+        let way = self.way(host)?;
+        Ok(match way.systemd {
             Systemd::Yes => Ok(()),
             Systemd::No => Err(format!("the inventory says `systemd: no` for {host}")),
-            Systemd::Auto => entry.reach.systemd().await,
+            Systemd::Auto => way.reach.systemd().await,
         })
     }
 
-    fn entry(&self, host: &str) -> Result<&Entry, Error> {
+    fn way(&self, host: &str) -> Result<&Way, Error> {
         self.hosts.get(host).ok_or_else(|| {
             Error::Missing(format!(
                 "{host} is in the inventory but there is no way to enter it; if it is this \

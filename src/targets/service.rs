@@ -5,7 +5,7 @@
 //! permit. To add another service manager, add its arm beside systemd's.
 
 use super::inventory::{Inventory, ServiceAccess};
-use super::{Command, Error, Exit, Ran, Reach, Targets};
+use super::{Command, Error, Exit, Leaves, Ran, Reach, Targets};
 use crate::model::call::{canonical, sha256_hex};
 use crate::model::entity::{HostFacts, ServiceFacts};
 use serde::Serialize;
@@ -188,7 +188,12 @@ impl Placed {
     }
 
     async fn look(&self, argv: Vec<String>) -> Result<Ran, Error> {
-        let command = Command { argv, timeout_ms: LOOK_MS, output_bytes_max: LOOK_BYTES_MAX };
+        let command = Command {
+            argv,
+            timeout_ms: LOOK_MS,
+            output_bytes_max: LOOK_BYTES_MAX,
+            leaves: Leaves::Nothing,
+        };
         self.reach.run(command).await
     }
 

@@ -1,7 +1,7 @@
-//! Reads the last lines of a service's log: from the journal, a file, or a command of the inventory.
+//! Reads the last lines of a service's log: of the journal, a file, or a command of the inventory.
 //!
-//! In: a service, how many lines, how bad. Out: the newest lines of that level and counts by level.
-//! Never: an empty answer for a log that is not there; that is an error that says what to configure.
+//! In: a service, how many lines, how bad. Out: the newest lines of that level, counts by level.
+//! Never: an empty answer for a log that is not there; that is an error that says what to mend.
 
 use super::log_lines::{self, Level, Line};
 use super::{Bounds, Deps, Done, Error, Output, Tool, place, told};
@@ -11,7 +11,7 @@ use crate::model::tool::{Arg, ArgKind, Effect, ToolSpec};
 use crate::safety::permit::Permit;
 use crate::targets::inventory::LogEntry;
 use crate::targets::service::Placed;
-use crate::targets::{Command, Exit, Ran};
+use crate::targets::{Command, Exit, Leaves, Ran};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -187,8 +187,7 @@ async fn command(
     let mut lines = log_lines::of_text(&ran.stdout);
     // Container engines put what the program wrote to standard error there, too.
     lines.extend(log_lines::of_text(&ran.stderr));
-    let note = (ran.left_out_bytes > 0)
-        .then(|| format!("{} more bytes of it were not read", ran.left_out_bytes));
+    let note = ran.truncated.then(|| "its end was not read; ask for fewer lines".to_owned());
     Ok(Read { source, lines, note })
 }
 
@@ -198,8 +197,12 @@ async fn finished(
     bounds: Bounds,
     what: &str,
 ) -> Result<Ran, Error> {
-    let command =
-        Command { argv, timeout_ms: bounds.timeout_ms, output_bytes_max: SCANNED_BYTES_MAX };
+    let command = Command {
+        argv,
+        timeout_ms: bounds.timeout_ms,
+        output_bytes_max: SCANNED_BYTES_MAX,
+        leaves: Leaves::Nothing,
+    };
     let ran = placed.reach.run(command).await?;
     if ran.exit == Exit::Code(0) {
         return Ok(ran);

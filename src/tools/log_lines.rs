@@ -1,8 +1,8 @@
 //! Log lines and how bad each of them is.
 //!
 //! In: the text of a log file, or the journal's JSON. Out: lines with a level. Programs that write
-//! to standard output log everything as "info", so the words of a line count too. Never: a decision;
-//! levels only choose what is shown.
+//! to standard output log everything as "info", so the words of a line count too. Never: a
+//! decision; levels only choose what is shown.
 
 use crate::clock::format_ms;
 use regex::Regex;

@@ -4,11 +4,20 @@
 //! a read-back that the incident commits. Never: a call without a permit, a store, a default
 //! target. To add a tool, write its file and its line in `all`.
 
+mod check_dependencies;
+mod check_system_resources;
+mod clean_disk_space;
+mod get_metrics;
 mod get_service_logs;
 mod log_lines;
 pub mod output;
+mod read_output;
+mod request_human_confirmation;
 mod restart_service;
+mod run_diagnosis_command;
+mod send_notification;
 
+use crate::clients::prometheus::Prometheus;
 use crate::clock::Clock;
 use crate::model::action::Risk;
 use crate::model::alert::Severity;
@@ -29,14 +38,24 @@ pub use output::excerpt;
 pub struct Deps {
     pub inventory: Arc<dyn Inventory>,
     pub targets: Arc<Targets>,
+    /// `None` when none is configured.
+    pub prometheus: Option<Prometheus>,
     pub clock: Clock,
 }
 
 /// Every tool.
 pub fn all(deps: &Deps) -> Register {
     Register::new([
-        Arc::new(get_service_logs::GetServiceLogs::new(deps)) as Arc<dyn Tool>,
+        Arc::new(check_dependencies::CheckDependencies::new(deps)) as Arc<dyn Tool>,
+        Arc::new(check_system_resources::CheckSystemResources::new(deps)),
+        Arc::new(clean_disk_space::CleanDiskSpace::new(deps)),
+        Arc::new(get_metrics::GetMetrics::new(deps)),
+        Arc::new(get_service_logs::GetServiceLogs::new(deps)),
+        Arc::new(read_output::ReadOutput::new()),
+        Arc::new(request_human_confirmation::RequestHumanConfirmation::new()),
         Arc::new(restart_service::RestartService::new(deps)),
+        Arc::new(run_diagnosis_command::RunDiagnosisCommand::new(deps)),
+        Arc::new(send_notification::SendNotification::new()),
     ])
 }
 
@@ -206,6 +225,14 @@ fn told(error: Error) -> Error {
     match error {
         Error::Tell(why) | Error::OutcomeUnknown(why) => Error::Tell(why),
     }
+}
+
+/// The name of a host put into canonical form.
+fn on_host(deps: &Deps, mut call: Call) -> Result<Call, String> {
+    let host = deps.inventory.known_host(call.text("host").unwrap_or_default());
+    let host = host.map_err(|error| error.to_string())?;
+    call.args.insert("host".to_owned(), Value::String(host.name));
+    Ok(call)
 }
 
 /// The name of a service and its host put into canonical form.

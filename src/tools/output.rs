@@ -4,6 +4,7 @@
 //! it. Never: a silent cut, half a character, a control character that a terminal would obey.
 
 use super::{Output, ReadBack};
+use crate::targets::process::visible;
 use regex::RegexBuilder;
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ const PATTERN_BYTES_MAX: usize = 64 * 1024;
 impl Output {
     /// An output with harmless text of at most [`OUTPUT_BYTES_MAX`]; a cut is marked.
     pub fn new(text: impl AsRef<str>, data: Value) -> Self {
-        let mut text = plain(text.as_ref());
+        let mut text = visible(text.as_ref().as_bytes());
         if text.len() > OUTPUT_BYTES_MAX {
             let keep = line_end(&text, OUTPUT_BYTES_MAX - 100);
             let left_out = text.len() - keep;
@@ -27,25 +28,16 @@ impl Output {
     }
 }
 
-/// The text without terminal escapes and control characters, except newline and tab.
-pub fn plain(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\u{1b}' if chars.peek() == Some(&'[') => {
-                chars.next();
-                // A control sequence ends with a letter or one of @[\]^_`{|}~ (ECMA-48, 5.4).
-                while chars.next().is_some_and(|c| !('\u{40}'..='\u{7e}').contains(&c)) {}
-            }
-            '\n' | '\t' => out.push(c),
-            // Tag characters and direction marks are read by models and seen by nobody.
-            '\u{e0000}'..='\u{e007f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            c if c.is_control() => {}
-            c => out.push(c),
-        }
+/// Bytes as people read them: `1.5 GiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
     }
-    out
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
 /// Head and tail of a text that is longer than `bytes_max`, cut on line borders, with a line
@@ -164,6 +156,12 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 1023, 1024, 1_610_612_736, u64::MAX].map(size);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 GiB", "16384.0 PiB"]);
+    }
+
+    #[test]
     fn short_texts_stay_whole() {
         assert_eq!(excerpt("a\nb\n", 4, "h"), "a\nb\n");
     }
@@ -220,9 +218,11 @@ mod tests {
     }
 
     #[test]
-    fn controls_and_escapes_are_gone() {
-        let hostile = "a\u{1b}[31mred\u{1b}[0m\r\n\tb\u{7}\u{e0041}\u{202e}c\u{9b}";
-        assert_eq!(Output::new(hostile, Value::Null).text, "ared\n\tbc");
+    fn what_a_terminal_would_obey_is_written_out() {
+        let hostile = "a\u{1b}[31mred\n\tb\u{202e}c";
+        let output = Output::new(hostile, Value::Null);
+        assert_eq!(output.text, "a\\x1b[31mred\n\tb\\u{202e}c");
+        assert_eq!(Output::new(&output.text, Value::Null), output);
     }
 
     #[test]

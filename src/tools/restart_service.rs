@@ -9,7 +9,7 @@ use crate::model::call::Call;
 use crate::model::tool::{Arg, ArgKind, Effect, ToolSpec};
 use crate::safety::permit::{CapturePermit, Permit};
 use crate::targets::service::{Active, Placed, Status};
-use crate::targets::{self, Command, Exit};
+use crate::targets::{self, Command, Exit, Leaves};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -69,6 +69,7 @@ impl RestartService {
             argv: argv.clone(),
             timeout_ms: bounds.timeout_ms,
             output_bytes_max: OUTPUT_BYTES_MAX,
+            leaves: Leaves::Processes,
         };
         let started = Instant::now();
         let ran = placed.reach.run(command).await?;
@@ -132,7 +133,7 @@ impl Tool for RestartService {
             Ok(Captured {
                 state: json!({ "active": status.active.as_str(), "load": status.load }),
                 basis: Some(definition),
-                preview: Some(super::output::plain(&preview)),
+                preview: Some(preview),
             })
         })
     }

@@ -9,6 +9,10 @@ use crate::safety::paths;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Trees in which a file's age says nothing about whether it is needed.
+const SYSTEM_TREES: [&str; 11] =
+    ["/bin", "/boot", "/dev", "/etc", "/lib", "/lib64", "/proc", "/root", "/sbin", "/sys", "/usr"];
+
 /// One thing that is wrong with the file.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{path}: {message}")]
@@ -240,6 +244,12 @@ impl Check {
                 path,
                 format!("{root:?} is too wide; name a folder such as /var/log/nginx"),
             ),
+            Ok(normal) if paths::is_within(&normal, &SYSTEM_TREES) => {
+                self.complain(
+                    path,
+                    format!("{root:?} belongs to the system; nothing in it is old"),
+                );
+            }
             Ok(_) => {}
         }
     }

@@ -133,7 +133,7 @@ fn the_host_is_filled_in_where_there_is_no_choice() {
 fn everything_wrong_is_said_at_once_with_its_place() {
     let text = "
 hosts:
-  - { name: 'web 1', addresses: ['10.0.0.1:9100'], clean_roots: [/var, log, /var/../etc],
+  - { name: 'web 1', addresses: ['10.0.0.1:9100'], clean_roots: [/var, log, /var/../etc, /etc/nginx],
       allow: [Restart], commands: { restart: [], status: [systemctl] } }
   - { name: a }
   - { name: b, addresses: [A] }
@@ -153,6 +153,7 @@ services:
             "hosts.0.clean_roots.0: \"/var\" is too wide; name a folder such as /var/log/nginx",
             "hosts.0.clean_roots.1: a path must be absolute",
             "hosts.0.clean_roots.2: a path holds neither `.` nor `..`; write where it leads",
+            "hosts.0.clean_roots.3: \"/etc/nginx\" belongs to the system; nothing in it is old",
             "hosts.0.commands.restart: is empty; give a list such as [/usr/sbin/x, reload]",
             "hosts.0.commands.status.0: \"systemctl\" must be an absolute path; no shell and no PATH \
              is used",

@@ -1,4 +1,4 @@
-use super::super::testing::{Bench, Folder};
+use super::super::testing::{Bench, Folder, Scripted, ran};
 use serde_json::json;
 
 fn bench(logs: &str) -> Bench {
@@ -132,4 +132,47 @@ async fn a_machine_without_a_journal_is_not_an_empty_log() {
             "{why}"
         );
     }
+}
+
+const SYSTEMD: &str = "hosts: [{ name: box, reach: local }]\n\
+    services: [{ name: shop, hosts: [box], class: web }]";
+
+#[tokio::test]
+async fn the_journal_is_asked_for_the_unit_and_more_lines_than_are_shown() {
+    let entry = |text: &str| {
+        json!({ "__REALTIME_TIMESTAMP": "1763262000000000", "PRIORITY": "6", "MESSAGE": text,
+                "SYSLOG_IDENTIFIER": "shop" })
+        .to_string()
+    };
+    let journal = format!("{}\n{}\n", entry("ERROR no db"), entry("hello"));
+    let (bench, host) = Scripted::bench(SYSTEMD, move |_| ran(0, &journal));
+    let output = bench.output("get_service_logs", json!({ "service": "shop" })).await;
+    assert_eq!(
+        output.text,
+        "shop on box, the journal of shop.service: of 2 lines 1 are errors or worse; the newest 1 \
+         follow.\n2025-11-16T03:00:00Z shop: ERROR no db\n"
+    );
+    assert_eq!(
+        host.seen(),
+        ["journalctl --no-pager --quiet --output=json \
+          --output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID --lines=2000 --unit=shop.service"]
+    );
+}
+
+#[tokio::test]
+async fn a_unit_without_lines_is_told_apart_from_a_host_without_a_journal() {
+    let quiet_unit = |argv: &[String]| {
+        let of_unit = argv.iter().any(|word| word.starts_with("--unit"));
+        ran(0, if of_unit { "" } else { "{}\n" })
+    };
+    let (bench, _) = Scripted::bench(SYSTEMD, quiet_unit);
+    let output = bench.output("get_service_logs", json!({ "service": "shop" })).await;
+    assert!(output.text.contains("of 0 lines 0 are errors"), "{}", output.text);
+    let (bench, _) = Scripted::bench(SYSTEMD, |_| ran(0, ""));
+    let why = bench.told("get_service_logs", json!({ "service": "shop" })).await;
+    assert_eq!(
+        why,
+        "box has no journal, or Watchkeeper may not read it (group systemd-journal); say where \
+         shop logs in services.0.logs of the inventory"
+    );
 }

@@ -1,4 +1,4 @@
-use super::super::testing::{Bench, Daemon, bounds};
+use super::super::testing::{Bench, Daemon, Scripted, bounds, ran};
 use super::*;
 use crate::model::call::Call;
 
@@ -91,7 +91,7 @@ async fn a_restart_that_does_not_end_has_an_unknown_outcome() {
     let Err(Error::OutcomeUnknown(why)) = done else { panic!("{done:?}") };
     assert_eq!(
         why,
-        "restarting shop on box may or may not have happened: stopped at the time limit"
+        "restarting shop on box may or may not have happened: not done at the time limit"
     );
     assert_eq!(daemon.restarts(), 1);
 }
@@ -155,4 +155,82 @@ async fn a_program_that_is_not_there_means_that_nothing_happened() {
     );
     let why = bench.told("restart_service", args()).await;
     assert!(why.contains("/no/such/program"), "{why}");
+}
+
+const SYSTEMD: &str = "hosts: [{ name: box, reach: local }]\n\
+    services: [{ name: shop, unit: shop@1, hosts: [box], class: web }]";
+
+fn show(active: &str) -> targets::Ran {
+    ran(0, &format!("LoadState=loaded\nActiveState={active}\nSubState=x\nResult=y\n"))
+}
+
+#[tokio::test]
+async fn systemd_gets_exact_words() {
+    let (bench, host) = Scripted::bench(SYSTEMD, |argv| match argv[3].as_str() {
+        "show" => show("active"),
+        "cat" => ran(0, "[Service]\nExecStart=/bin/shop\n"),
+        "restart" => ran(0, ""),
+        other => panic!("unexpected {other}"),
+    });
+    let captured = bench.capture("restart_service", args()).await.unwrap();
+    assert_eq!(captured.state, json!({ "active": "active", "load": "loaded" }));
+    let basis = captured.basis.unwrap();
+    assert_eq!(basis["unit"], "shop@1.service");
+    assert_eq!(basis["load_state"], "loaded");
+    assert_eq!(bench.output("restart_service", args()).await.data["active"], "active");
+    let properties = "--property=LoadState,ActiveState,SubState,Result,StateChangeTimestamp";
+    let look =
+        format!("systemctl --no-pager --no-ask-password show {properties} -- shop@1.service");
+    let seen = host.seen();
+    assert_eq!(
+        seen[..4],
+        [
+            look.clone(),
+            "systemctl --no-pager --no-ask-password cat -- shop@1.service".to_owned(),
+            look.clone(),
+            "systemctl --no-pager --no-ask-password restart -- shop@1.service".to_owned(),
+        ]
+    );
+    assert!(seen[4..].iter().all(|line| *line == look), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_changed_unit_file_is_drift_and_a_changed_state_is_not() {
+    let capture = |file: &'static str, active: &'static str| async move {
+        let (bench, _) = Scripted::bench(SYSTEMD, move |argv| match argv[3].as_str() {
+            "show" => show(active),
+            _ => ran(0, file),
+        });
+        let basis = bench.capture("restart_service", args()).await.unwrap().basis.unwrap();
+        (bench, basis)
+    };
+    let (bench, judged) = capture("ExecStart=/bin/a", "failed").await;
+    let tool = bench.tools.get("restart_service").unwrap();
+    assert_eq!(tool.drift(&judged, &capture("ExecStart=/bin/a", "active").await.1), Ok(()));
+    assert_eq!(
+        tool.drift(&judged, &capture("ExecStart=/bin/b", "failed").await.1),
+        Err("changed since it was judged: unit_file_sha256".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_unit_that_does_not_exist_is_not_restarted() {
+    let (bench, host) = Scripted::bench(SYSTEMD, |_| ran(0, "LoadState=not-found\n"));
+    let why = bench.capture("restart_service", args()).await.unwrap_err().to_string();
+    assert_eq!(why, "box has no unit shop@1.service");
+    assert_eq!(host.seen().len(), 1);
+    let (bench, _) = Scripted::bench(SYSTEMD, |_| ran(1, "Failed to connect to bus: Host is down"));
+    let why = bench.capture("restart_service", args()).await.unwrap_err().to_string();
+    assert_eq!(why, "cannot ask systemd: exit code 1: Failed to connect to bus: Host is down");
+}
+
+#[tokio::test]
+async fn a_service_that_fails_right_after_its_start_is_reported_so() {
+    let (bench, _) = Scripted::bench(SYSTEMD, |argv| match argv[3].as_str() {
+        "show" => show("failed"),
+        _ => ran(0, ""),
+    });
+    let output = bench.output("restart_service", args()).await;
+    assert_eq!(output.data["active"], "failed");
+    assert!(output.text.contains("afterwards it is failed (failed (x), result y"), "{output:?}");
 }
