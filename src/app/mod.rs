@@ -140,6 +140,7 @@ pub fn load_policy(settings: &Settings, clock: &Clock) -> Result<Policy> {
     let deps = Deps {
         targets: Arc::new(Targets::new(&*empty)),
         inventory: empty,
+        prometheus: None,
         clock: clock.clone(),
     };
     let specs: Vec<_> = tools::all(&deps).specs().cloned().collect();
@@ -160,6 +161,7 @@ fn desk(
     let register = tools::all(&Deps {
         inventory: Arc::clone(&inventory),
         targets: Arc::new(Targets::new(&*inventory)),
+        prometheus: prometheus.clone(),
         clock: clock.clone(),
     });
     let own = Own {
@@ -270,10 +272,9 @@ fn mappings(settings: &Settings) -> Result<Vec<Mapping>> {
 /// Where the data lies.
 pub fn location(settings: &Settings) -> Location {
     match &settings.store.database_url {
-        Some(url) => Location::Postgres {
-            url: url.clone(),
-            connections_max: settings.store.connections_max,
-        },
+        Some(url) => {
+            Location::Postgres { url: url.clone(), connections_max: settings.store.connections_max }
+        }
         None => Location::Folder(settings.data_dir.clone()),
     }
 }

@@ -92,10 +92,7 @@ fn runbooks(path: &Path, specs: &[ToolSpec], problems: &mut Vec<Problem>) -> Opt
     }
 }
 
-fn read<T: DeserializeOwned>(
-    path: &Path,
-    problems: &mut Vec<Problem>,
-) -> Option<(T, Positions)> {
+fn read<T: DeserializeOwned>(path: &Path, problems: &mut Vec<Problem>) -> Option<(T, Positions)> {
     let name = path.display().to_string();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,

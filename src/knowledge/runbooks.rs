@@ -138,11 +138,7 @@ impl Runbooks {
             }
             runbooks.push(compiler.runbook(&path, runbook));
         }
-        if compiler.complaints.is_empty() {
-            Ok(Self(runbooks))
-        } else {
-            Err(compiler.complaints)
-        }
+        if compiler.complaints.is_empty() { Ok(Self(runbooks)) } else { Err(compiler.complaints) }
     }
 
     /// The first runbook that fits any of these alerts.
@@ -272,8 +268,7 @@ impl Compiler<'_> {
         match value {
             Value::String(text) => {
                 for name in crate::model::fill::names(text) {
-                    let known =
-                        matches!(name, "host" | "service" | "severity") || is_label(name);
+                    let known = matches!(name, "host" | "service" | "severity") || is_label(name);
                     if !known {
                         self.say(
                             path,
