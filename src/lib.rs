@@ -1,6 +1,8 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures
 //! and reports. The modules stand in the order in which an alert meets them.
 
+pub mod web;
+
 pub mod ingest;
 
 pub mod incident;
@@ -8,6 +10,7 @@ pub mod incident;
 pub mod agent;
 pub mod knowledge;
 
+pub mod approval;
 pub mod safety;
 pub mod store;
 pub mod tools;
