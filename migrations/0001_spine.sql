@@ -14,6 +14,7 @@ create table delivery (
     taken_at_ms bigint
 );
 create index delivery_waiting on delivery (id) where state = 'waiting';
+create index delivery_malformed on delivery (id) where state = 'malformed';
 
 -- One row for each firing of each alert.
 create table alert (
@@ -61,6 +62,7 @@ create table incident (
 );
 create unique index incident_open on incident (scope, open_key) where open_key is not null;
 create index incident_due on incident (severity_rank, due_at_ms) where due_at_ms is not null;
+create index incident_lease on incident (lease_owner) where lease_owner is not null;
 create index incident_opened on incident (opened_at_ms);
 create index incident_key on incident (scope, correlation_key, ended_at_ms);
 create index incident_page on incident (page_due_at_ms) where page_due_at_ms is not null;
@@ -121,6 +123,8 @@ create table intent (
     at_ms bigint not null
 );
 
+create index intent_incident on intent (incident_id);
+
 -- Sliding-window counters. The key row is locked while its hits are counted.
 create table limit_key (
     name text primary key,
@@ -154,6 +158,8 @@ create table message_delivery (
     -- waiting | sending | sent | failed | skipped
     state text not null,
     attempts bigint not null,
+    -- claims that nobody answered: each may have arrived
+    unanswered bigint not null default 0,
     created_at_ms bigint not null,
     next_at_ms bigint,
     sent_at_ms bigint,
@@ -161,7 +167,10 @@ create table message_delivery (
     primary key (message_id, channel)
 );
 create index message_delivery_due on message_delivery (next_at_ms) where next_at_ms is not null;
-create index message_delivery_stream on message_delivery (stream_id, channel);
+create index message_delivery_stream on message_delivery (stream_id, channel, state);
+create index message_delivery_order on message_delivery (stream_id, channel, message_id)
+    where next_at_ms is not null;
+create index message_delivery_failed on message_delivery (message_id) where state = 'failed';
 
 -- Texts by their hash: whole tool outputs, reports. May age out; the timeline keeps the hash.
 create table blob (
@@ -196,3 +205,5 @@ create table switch (
     by_whom text not null,
     at_ms bigint not null
 );
+-- The row is there from the start, so that an intent can lock it.
+insert into switch (name, value, by_whom, at_ms) values ('halt', 'off', '', 0);

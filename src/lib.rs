@@ -1,6 +1,9 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures
 //! and reports. The modules stand in the order in which an alert meets them.
 
+pub mod app;
+
+pub mod notify;
 pub mod web;
 
 pub mod ingest;
@@ -9,10 +12,13 @@ pub mod incident;
 
 pub mod agent;
 pub mod knowledge;
+pub mod report;
 
+pub mod action;
 pub mod approval;
 pub mod safety;
 pub mod store;
+pub mod targets;
 pub mod tools;
 
 pub mod clients;

@@ -1,1 +1,215 @@
-//! t
+//! The mind that follows a runbook step by step. It needs no model, and it is what takes over when
+//! every model is down or the budget is spent.
+//!
+//! In: the case and the runbooks. Out: the next step as a call, or the conclusion. Where it stands
+//! follows from the answers on the timeline, so it goes on after a crash where it was.
+
+use super::{Asked, Error, Mind, Thought, View};
+use crate::knowledge::runbooks::{OnFailure, Runbook, Runbooks, Step};
+use crate::model::case::{CallAnswer, Case};
+use crate::model::conclusion::{Conclusion, Confidence};
+use crate::model::entity::Located;
+use crate::model::expr::Scope;
+use crate::model::fill;
+use crate::model::timeline::Success;
+use futures::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+/// The name on the timeline.
+pub const NAME: &str = "runbook";
+
+/// Follows the first runbook that matches.
+pub struct Follower {
+    runbooks: Arc<Runbooks>,
+}
+
+impl Follower {
+    pub fn new(runbooks: Arc<Runbooks>) -> Self {
+        Self { runbooks }
+    }
+}
+
+impl Mind for Follower {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn next<'a>(&'a self, view: View<'a>) -> BoxFuture<'a, Result<Thought, Error>> {
+        Box::pin(async move { Ok(next(&self.runbooks, view)) })
+    }
+}
+
+/// The value of a `${name}` for this case: resolved targets, severity, labels of the first alert.
+pub fn lookup(case: &Case, located: &Located, name: &str) -> Option<String> {
+    match name {
+        "host" => located.hosts.first().cloned(),
+        "service" => located.services.first().cloned(),
+        "severity" => Some(case.severity.as_str().to_owned()),
+        other => case.lead()?.labels.get(other.strip_prefix("labels.")?).cloned(),
+    }
+}
+
+/// The runbook for a case.
+pub fn runbook_for<'a>(runbooks: &'a Runbooks, case: &Case) -> Option<&'a Runbook> {
+    runbooks.find(case.alerts.iter().map(|attached| &attached.alert.labels))
+}
+
+fn next(runbooks: &Runbooks, view: View<'_>) -> Thought {
+    let Some(runbook) = runbook_for(runbooks, view.case) else {
+        return conclude(Conclusion {
+            root_cause: "not investigated: no runbook matches this alert".into(),
+            confidence: Confidence::Low,
+            evidence: Vec::new(),
+            done: "nothing".into(),
+            remaining: "write a runbook for it, or configure a model".into(),
+        });
+    };
+    let lookup = |name: &str| lookup(view.case, view.located, name);
+    let mut told = Told::default();
+    for step in &runbook.steps {
+        if let Some(answer) = answer_of(view.case, step) {
+            told.add(step, answer);
+            if answer.outcome != Success::Ok && step.on_failure == OnFailure::Stop {
+                let why = format!("step '{}' {}: {}", step.id, word(answer.outcome), answer.text);
+                return conclude(told.conclusion(runbook, Some(why), &lookup));
+            }
+            continue;
+        }
+        match told.wants(step, view, &lookup) {
+            Ok(false) => continue,
+            Ok(true) => {}
+            Err(why) => {
+                let why = format!("the condition of step '{}' cannot be judged: {why}", step.id);
+                return conclude(told.conclusion(runbook, Some(why), &lookup));
+            }
+        }
+        return match arguments(step, &lookup) {
+            Ok(args) => Thought {
+                said: format!("Runbook '{}', step '{}'.", runbook.name, step.id),
+                calls: vec![Asked {
+                    id: call_id(view.case, step),
+                    tool: step.tool.clone(),
+                    args: Ok(args),
+                }],
+                by: NAME.into(),
+                ..Thought::default()
+            },
+            Err(name) => {
+                let why = format!("step '{}' needs a {name}, and none is known", step.id);
+                conclude(told.conclusion(runbook, Some(why), &lookup))
+            }
+        };
+    }
+    conclude(told.conclusion(runbook, None, &lookup))
+}
+
+fn conclude(conclusion: Conclusion) -> Thought {
+    Thought {
+        said: String::new(),
+        conclusion: Some(conclusion),
+        by: NAME.into(),
+        ..Thought::default()
+    }
+}
+
+fn arguments(
+    step: &Step,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Map<String, Value>, String> {
+    step.args.iter().map(|(key, value)| Ok((key.clone(), fill::value(value, lookup)?))).collect()
+}
+
+/// The same step of the same round has the same id, however often the process restarts.
+fn call_id(case: &Case, step: &Step) -> String {
+    format!("r{}_{}", case.round, step.id)
+}
+
+fn answer_of<'a>(case: &'a Case, step: &Step) -> Option<&'a CallAnswer> {
+    let id = call_id(case, step);
+    case.current_turns()
+        .flat_map(|turn| &turn.calls)
+        .find(|call| call.request.id == id)
+        .and_then(|call| call.answer.as_ref())
+}
+
+fn word(outcome: Success) -> &'static str {
+    match outcome {
+        Success::Ok => "ok",
+        Success::Failed => "failed",
+        Success::Refused => "refused",
+    }
+}
+
+/// What the steps so far have given.
+#[derive(Default)]
+struct Told {
+    steps: Map<String, Value>,
+    evidence: Vec<i64>,
+    done: Vec<String>,
+}
+
+impl Told {
+    fn add(&mut self, step: &Step, answer: &CallAnswer) {
+        let outcome = word(answer.outcome);
+        self.done.push(format!("{} {outcome} (#{})", step.id, answer.seq));
+        if answer.outcome == Success::Ok {
+            self.evidence.push(answer.seq);
+        }
+        self.steps.insert(
+            step.id.clone(),
+            json!({
+                "ok": answer.outcome == Success::Ok,
+                "outcome": outcome,
+                "data": answer.data,
+            }),
+        );
+    }
+
+    fn wants(
+        &self,
+        step: &Step,
+        view: View<'_>,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<bool, String> {
+        let Some(when) = &step.when else { return Ok(true) };
+        let steps = Value::Object(self.steps.clone());
+        let labels = view.case.lead().map_or(Value::Null, |lead| json!(lead.labels));
+        let [severity, host, service] =
+            ["severity", "host", "service"].map(|name| json!(lookup(name).unwrap_or_default()));
+        when.holds(&Scope::new([
+            ("steps", &steps),
+            ("labels", &labels),
+            ("severity", &severity),
+            ("host", &host),
+            ("service", &service),
+        ]))
+    }
+
+    fn conclusion(
+        self,
+        runbook: &Runbook,
+        stopped: Option<String>,
+        lookup: &dyn Fn(&str) -> Option<String>,
+    ) -> Conclusion {
+        let fill = |text: &str| fill::text(text, lookup).unwrap_or_else(|_| text.to_owned());
+        let named = &runbook.conclude.root_cause;
+        let root_cause = if named.is_empty() {
+            format!("runbook '{}' was followed; it names no cause", runbook.name)
+        } else {
+            fill(named)
+        };
+        let confidence = match (&stopped, runbook.conclude.confidence) {
+            (Some(_), _) => Confidence::Low,
+            (None, Some(confidence)) => confidence,
+            (None, None) => Confidence::Medium,
+        };
+        Conclusion {
+            root_cause,
+            confidence,
+            evidence: self.evidence,
+            done: format!("runbook '{}': {}", runbook.name, self.done.join(", ")),
+            remaining: stopped.unwrap_or_else(|| fill(&runbook.conclude.remaining)),
+        }
+    }
+}

@@ -273,3 +273,30 @@ impl HttpSettings {
         self.trusted_proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect()
     }
 }
+
+impl Settings {
+    /// Every secret value of ours, so that none of them leaves the process.
+    pub fn secrets(&self) -> Vec<SecretString> {
+        let clients = [
+            &self.prometheus.client,
+            &self.alertmanager.client,
+            &self.notify.slack.client,
+            &self.notify.pagerduty.client,
+        ];
+        let of_clients =
+            clients.iter().flat_map(|client| [&client.bearer_token, &client.basic_password]);
+        let of_models = self.model.endpoints.iter().map(|endpoint| &endpoint.api_key);
+        [
+            &self.store.database_url,
+            &self.notify.slack.webhook_url,
+            &self.notify.pagerduty.routing_key,
+            &self.notify.email.password,
+        ]
+        .into_iter()
+        .chain(of_clients)
+        .chain(of_models)
+        .flatten()
+        .cloned()
+        .collect()
+    }
+}

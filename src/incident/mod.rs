@@ -1,2 +1,101 @@
-//! tmp
+//! The life of an incident, from the first alert to the report.
+//!
+//! [`intake`] lets alerts find their incident, [`worker`] claims one that is due, [`advance`] takes
+//! its next step; each state has a file of its own. In: the store. Out: one transaction a step.
+//! Never: anything remembered between two steps; each begins with a fold of the timeline.
+
+pub mod advance;
 pub mod intake;
+pub mod pager;
+pub mod worker;
+
+mod announce;
+mod approve;
+mod close;
+mod draft;
+mod events;
+mod execute;
+mod investigate;
+mod measure;
+
+use crate::action::gate::{Facts, Gate};
+use crate::action::verify::Verifier;
+use crate::agent::Minds;
+use crate::agent::budget::Budget;
+use crate::clock::Clock;
+use crate::knowledge::runbooks::Runbooks;
+use crate::model::alert::Labels;
+use crate::model::case::Case;
+use crate::model::entity::Located;
+use crate::redact::Redactor;
+use crate::safety::provenance::Trusted;
+use crate::store::Store;
+use std::sync::Arc;
+
+/// How PagerDuty events of one incident are grouped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DedupKey {
+    /// One key for each incident of ours.
+    Own,
+    /// Alertmanager's own key, so that both update one PagerDuty incident.
+    Alertmanager,
+}
+
+/// Durations and addresses that a step needs.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub public_url: String,
+    pub dedup: DedupKey,
+    pub approval_ttl_ms: i64,
+    pub verify_poll_ms: i64,
+    pub critical_page_ms: i64,
+    pub warning_page_ms: i64,
+    /// Of one tool output, so much is shown to a mind; the rest is read with `read_output`.
+    pub output_bytes_max: usize,
+    /// A change that was allowed must start within this.
+    pub start_within_ms: i64,
+    pub tool_timeout_ms: u64,
+}
+
+/// Everything that a step may use.
+pub struct Desk {
+    pub store: Store,
+    pub clock: Clock,
+    pub minds: Minds,
+    pub budget: Budget,
+    pub gate: Gate,
+    pub verifier: Verifier,
+    pub runbooks: Arc<Runbooks>,
+    pub redactor: Redactor,
+    /// Finds the targets that labels name.
+    pub locate: Arc<dyn Fn(&[&Labels]) -> Located + Send + Sync>,
+    pub policy: Policy,
+}
+
+impl Desk {
+    /// The targets that the incident's alerts name.
+    fn located(&self, case: &Case) -> Located {
+        let labels: Vec<&Labels> = case.alerts.iter().map(|a| &a.alert.labels).collect();
+        (self.locate)(&labels)
+    }
+
+    /// What a judgement needs to know of the incident. Trusted are its labels' targets, the
+    /// inventory's relations of those, and the parameters of its runbook's own steps.
+    fn facts(&self, case: &Case) -> Facts {
+        let located = self.located(case);
+        let inventory = &self.gate.inventory;
+        let services: Vec<_> =
+            inventory.service_names().iter().filter_map(|name| inventory.service(name)).collect();
+        let mut trusted = Trusted::of_incident(&located).relate(&services);
+        if let Some(runbook) = crate::agent::runbook::runbook_for(&self.runbooks, case) {
+            for step in &runbook.steps {
+                trusted = trusted.parameters(&step.args);
+                if let Some(inner) = step.args.get("args").and_then(|args| args.as_object()) {
+                    trusted = trusted.parameters(inner);
+                }
+            }
+        }
+        let labels = case.alerts.iter().map(|a| a.alert.labels.clone()).collect();
+        Facts { labels, located, trusted }
+    }
+}

@@ -134,8 +134,9 @@ pub enum Ending {
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Report {
     pub hash: String,
-    /// The number of entries that it tells about.
+    /// Its own entry; it tells of those before.
     pub seq: i64,
+    pub at_ms: i64,
 }
 
 impl Case {
@@ -262,7 +263,7 @@ impl Case {
                 }
             }
             Entry::ReportWritten { hash } => {
-                self.report = Some(Report { hash: hash.clone(), seq: stored.seq });
+                self.report = Some(Report { hash: hash.clone(), seq: stored.seq, at_ms });
             }
             Entry::Proposed { .. }
             | Entry::ActionJudged { .. }
@@ -324,7 +325,7 @@ impl Case {
         self.current_turns().flat_map(|turn| &turn.calls).filter(|call| call.answer.is_none())
     }
 
-    /// Allowed read calls of the last turn that have no answer.
+    /// Allowed calls of the last turn that look or talk and have no answer.
     pub fn reads_to_run(&self) -> Vec<&CallState> {
         self.turns
             .last()
@@ -534,8 +535,9 @@ impl CallState {
     }
 
     fn waits_to_run(&self) -> bool {
-        self.request.effect == Effect::Read
+        self.request.effect != Effect::Write
             && self.answer.is_none()
+            && self.action_id.is_none()
             && self.verdict.as_ref().is_some_and(|v| v.decision == Decision::Allow)
     }
 }

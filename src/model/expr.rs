@@ -6,10 +6,10 @@
 //! engine limits none of them at run time.
 
 use cel::common::ast::{EntryExpr, Expr as Ast, IdedExpr};
-use cel::{Context, Program, Value as Cel};
+use cel::{Context, Env, Program, Value as Cel};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 const SOURCE_CHARS_MAX: usize = 512;
 /// Deep enough for any condition that a person can review; far from the end of a 2 MiB stack.
@@ -75,13 +75,17 @@ impl Expr {
     }
 }
 
+/// The functions of the language. Building them takes far longer than a condition, so all share
+/// one set.
+static FUNCTIONS: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
 /// Variables for an evaluation.
 pub struct Scope(Context<'static, 'static>);
 
 impl Scope {
     /// Binds JSON values to names.
     pub fn new<'a>(variables: impl IntoIterator<Item = (&'a str, &'a Value)>) -> Self {
-        let mut context = Context::default();
+        let mut context = Context::with_env(Arc::clone(&FUNCTIONS));
         for (name, value) in variables {
             context.add_variable_from_value(name.to_owned(), to_cel(value));
         }

@@ -7,7 +7,7 @@
 use super::quote::Quote;
 use super::scan::{Found, Span};
 use super::value::{Form, is_stand_in};
-use super::window::Window;
+use super::window::{Window, is_name};
 
 /// What the last `kind` said.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +89,7 @@ fn block(window: &Window<'_>, from: usize, indent: usize, spans: &mut Vec<Span>)
             // Continued: part of a block scalar.
             push(window, word, line_end, spans);
         } else {
-            let name = window.run(word, 253, |byte| !matches!(byte, b':' | b'\n'));
+            let name = window.run(word, 253, |byte| is_name(byte) || matches!(byte, b'"' | b'\''));
             if window.at(name) != Some(b':') {
                 return at;
             }

@@ -89,7 +89,9 @@ pub(super) fn dsn(window: &Window<'_>, start: usize, found: &mut Found) {
     });
     let text = window.slice(left, start);
     // A marker means that a first pass has judged this place.
-    if text.windows(10).any(|part| part == b"[redacted:") {
+    if text.windows(10).any(|part| part == b"[redacted:")
+        || text.windows(3).any(|part| part == b"://")
+    {
         return;
     }
     let Some(colon) = text.iter().position(|byte| *byte == b':') else { return };
@@ -124,14 +126,19 @@ pub(super) fn scheme(window: &Window<'_>, start: usize, end: usize, found: &mut 
         return;
     }
     let from = window.skip_blanks(end);
+    let basic = window.has(start, b"basic");
     let to = window.run(from, 16 * 1024, |byte| {
         byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=' | b':' | b'%')
+            || matches!(byte, b'+' | b'/' | b'=' | b'%')
+            || !basic && matches!(byte, b'-' | b'_' | b'.' | b'~' | b':')
     });
+    // A marker means that a first pass has judged this place.
+    if window.has_exactly(to, b"[redacted:") {
+        return;
+    }
     let text = window.slice(from, to);
-    if window.has(start, b"basic") {
-        let padded = text.len() > 8 && is_basic(text);
-        if padded {
+    if basic {
+        if text.len() > 8 && is_basic(text) {
             found.push(Span::new(from, to, "authorization"));
         }
         return;

@@ -96,7 +96,8 @@ pub(super) fn walk(window: &Window<'_>, progress: &mut Progress, found: &mut Fou
             progress.seam = reached;
             window.set_seam(reached);
         }
-        progress.at = reached.unwrap_or(0).max(hit.end());
+        // A literal that led to nothing must not swallow one that starts within it.
+        progress.at = reached.unwrap_or(0).max(hit.start() + 1);
     }
 }
 

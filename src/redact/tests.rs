@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -262,8 +263,7 @@ fn ordinary_json_is_borrowed() {
 
 #[test]
 fn hostile_input_costs_no_more_per_byte() {
-    // Counted in steps elsewhere impossible, so sizes are chosen such that a quadratic rule
-    // would run for minutes.
+    // The sizes are chosen such that a quadratic rule would run for minutes.
     let redactor = builtin();
     for piece in [
         "password=\"",
@@ -370,7 +370,7 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, rng_seed: RngSeed::Fixed(4711), ..ProptestConfig::default() })]
 
     #[test]
     fn any_text_is_stable_and_splits_anywhere(text in pieces(), cuts in prop::collection::vec(0usize..200, 0..6)) {

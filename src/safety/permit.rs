@@ -71,3 +71,22 @@ impl CapturePermit {
         &self.call
     }
 }
+
+#[cfg(test)]
+mod for_tests {
+    use super::{Call, CapturePermit, Permit};
+
+    impl Permit {
+        /// A permit without a verdict; exists in unit tests only.
+        pub(crate) fn for_test(call: Call) -> Self {
+            Self { call }
+        }
+    }
+
+    impl CapturePermit {
+        /// A permit without a verdict; exists in unit tests only.
+        pub(crate) fn for_test(call: Call) -> Self {
+            Self { call }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::db::{Conn, Store, db, dialect};
 use super::inbox;
-use super::{Error, json, parsed};
+use super::{Error, json, key, parsed, text};
 use crate::model::action::{ActionState, Answer};
 use crate::model::ids::{ActionId, IncidentId};
 use crate::model::timeline::Entry;
@@ -126,7 +126,10 @@ impl Store {
         self.read(move |conn| {
             Box::pin(async move {
                 let found: Option<Columns> = db!(conn, c => sqlx::query_as(
-                    "select * from action where id = $1 and scope = $2"
+                    "select id, scope, incident_id, state, tool, args, call_hash, tier, risk, reason,
+                            description, rollback, preview, rules_version, roles, proposed_at_ms,
+                            expires_at_ms, decided_by, decided_at_ms, comment
+                     from action where id = $1 and scope = $2"
                 ).bind(id.to_string()).bind(scope).fetch_optional(&mut **c).await)?;
                 found.map(Columns::row).transpose()
             })
@@ -145,7 +148,10 @@ impl Store {
         self.read(move |conn| {
             Box::pin(async move {
                 let rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
-                    "select * from action
+                    "select id, scope, incident_id, state, tool, args, call_hash, tier, risk, reason,
+                            description, rollback, preview, rules_version, roles, proposed_at_ms,
+                            expires_at_ms, decided_by, decided_at_ms, comment
+                     from action
                      where scope = $1 and (cast($2 as text) is null or state = $2)
                      order by proposed_at_ms desc, id limit $3"
                 )
@@ -243,9 +249,9 @@ async fn decide(conn: &mut Conn<'_>, decision: &Decision) -> Result<Decided, Err
     )
         .bind(decision.action_id.to_string())
         .bind(next.as_str())
-        .bind(&decision.by)
+        .bind(text(&decision.by))
         .bind(decision.at_ms)
-        .bind(&decision.comment)
+        .bind(decision.comment.as_deref().map(text))
         .execute(&mut **c).await.map(|_| ()))?;
     let entry = Entry::Decided {
         action_id: decision.action_id,
@@ -271,15 +277,15 @@ pub async fn insert(conn: &mut Conn<'_>, row: &Row) -> Result<(), Error> {
         .bind(&row.scope)
         .bind(row.incident_id.to_string())
         .bind(row.state.as_str())
-        .bind(&row.tool)
-        .bind(&row.args)
+        .bind(text(&row.tool))
+        .bind(text(&row.args))
         .bind(&row.call_hash)
         .bind(&row.tier)
         .bind(&row.risk)
-        .bind(&row.reason)
-        .bind(&row.description)
-        .bind(&row.rollback)
-        .bind(&row.preview)
+        .bind(text(&row.reason))
+        .bind(text(&row.description))
+        .bind(row.rollback.as_deref().map(text))
+        .bind(row.preview.as_deref().map(text))
         .bind(&row.rules_version)
         .bind(&roles)
         .bind(row.proposed_at_ms)
@@ -318,13 +324,9 @@ pub async fn move_on(
 /// # Errors
 /// `NoLonger` when a halt or the action's state forbids it, `OverLimit` with the true counts.
 pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
-    let halted: Option<(String,)> = db!(conn, c => sqlx::query_as(
-        "select by_whom from switch where name = 'halt' and value = 'on'"
-    ).fetch_optional(&mut **c).await)?;
-    if let Some((by,)) = halted {
-        return Err(Error::NoLonger(format!("all changes are halted by {by}")));
-    }
+    refuse_when_halted(conn).await?;
     move_on(conn, intent.action_id, intent.from, ActionState::Intended).await?;
+    refuse_when_expired(conn, intent).await?;
     let mut limits = intent.limits.clone();
     // One order for everybody, so that two intents cannot wait for each other.
     limits.sort_by(|a, b| a.key.cmp(&b.key));
@@ -333,7 +335,7 @@ pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Er
         db!(conn, c => sqlx::query(
             "insert into limit_key (name, touched_at_ms) values ($1, $2)
              on conflict (name) do update set touched_at_ms = excluded.touched_at_ms"
-        ).bind(&limit.key).bind(intent.at_ms).execute(&mut **c).await.map(|_| ()))?;
+        ).bind(key(&limit.key)).bind(intent.at_ms).execute(&mut **c).await.map(|_| ()))?;
         let count = hits(conn, limit, intent.at_ms).await?;
         if count >= limit.max && intent.from == ActionState::Allowed {
             over.push((limit.clone(), count));
@@ -347,7 +349,7 @@ pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Er
             "insert into limit_hit (name, action_id, at_ms) values ($1, $2, $3)
              on conflict do nothing"
         )
-            .bind(&limit.key)
+            .bind(key(&limit.key))
             .bind(intent.action_id.to_string())
             .bind(intent.at_ms)
             .execute(&mut **c).await.map(|_| ()))?;
@@ -362,10 +364,38 @@ pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Er
     Ok(())
 }
 
+/// Once a halt is stored, no intent is committed: the lock makes it wait for those under way.
+async fn refuse_when_halted(conn: &mut Conn<'_>) -> Result<(), Error> {
+    let sql = dialect!(conn,
+        lite: "select value, by_whom from switch where name = 'halt'",
+        pg: "select value, by_whom from switch where name = 'halt' for share",
+    );
+    let halt: Option<(String, String)> =
+        db!(conn, c => sqlx::query_as(sql).fetch_optional(&mut **c).await)?;
+    match halt {
+        Some((value, by)) if value == "on" => {
+            Err(Error::NoLonger(format!("all changes are halted by {by}")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// An approval covers the call until it expires, also when the worker was away in between.
+async fn refuse_when_expired(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
+    let (expires_at_ms,): (Option<i64>,) = db!(conn, c => sqlx::query_as(
+        "select expires_at_ms from action where id = $1"
+    ).bind(intent.action_id.to_string()).fetch_one(&mut **c).await)?;
+    let expired = expires_at_ms.is_some_and(|expires| expires <= intent.at_ms);
+    if intent.from == ActionState::Approved && expired {
+        return Err(Error::NoLonger("the approval has expired".into()));
+    }
+    Ok(())
+}
+
 async fn hits(conn: &mut Conn<'_>, limit: &Limit, now_ms: i64) -> Result<i64, Error> {
     let (count,): (i64,) = db!(conn, c => sqlx::query_as(
         "select count(*) from limit_hit where name = $1 and at_ms > $2"
-    ).bind(&limit.key).bind(now_ms - limit.within_ms).fetch_one(&mut **c).await)?;
+    ).bind(key(&limit.key)).bind(now_ms - limit.within_ms).fetch_one(&mut **c).await)?;
     Ok(count)
 }
 

@@ -1,7 +1,7 @@
 //! Alert rows: one for each firing, found again by every repeat.
 
 use super::db::{Conn, Store, db};
-use super::{Error, json, parsed};
+use super::{Error, json, key as indexed, parsed, text};
 use crate::model::alert::{Alert, AlertKey, Status};
 use crate::model::ids::IncidentId;
 use sqlx::FromRow;
@@ -104,8 +104,8 @@ pub async fn find(
          where scope = $1 and source = $2 and fingerprint = $3 and starts_at_ms = $4"
     )
         .bind(scope)
-        .bind(&key.source)
-        .bind(&key.fingerprint)
+        .bind(indexed(&key.source))
+        .bind(indexed(&key.fingerprint))
         .bind(key.starts_at_ms)
         .fetch_optional(&mut **c).await)?;
     found
@@ -138,14 +138,14 @@ pub async fn record(
              last_seen_ms = excluded.last_seen_ms, deliveries = alert.deliveries + 1"
     )
         .bind(scope)
-        .bind(&alert.source)
-        .bind(&alert.fingerprint)
+        .bind(indexed(&alert.source))
+        .bind(indexed(&alert.fingerprint))
         .bind(alert.starts_at_ms)
         .bind(alert.ends_at_ms)
         .bind(word(alert.status))
         .bind(labels)
         .bind(annotations)
-        .bind(&alert.generator_url)
+        .bind(text(&alert.generator_url))
         .bind(incident.map(|id| id.to_string()))
         .bind(now_ms)
         .execute(&mut **c).await.map(|_| ()))?;

@@ -1,7 +1,7 @@
 //! Texts by their hash: whole tool outputs and reports.
 
-use super::Error;
 use super::db::{Conn, Store, db};
+use super::{Error, text};
 use crate::model::call::sha256_hex;
 use crate::model::timeline::OutputRef;
 
@@ -14,7 +14,9 @@ pub struct Blob {
 }
 
 impl Blob {
+    /// The hash is that of the stored text, in which a NUL is replaced.
     pub fn new(body: String, at_ms: i64) -> Self {
+        let body = text(&body).into_owned();
         Self { hash: sha256_hex(body.as_bytes()), body, at_ms }
     }
 

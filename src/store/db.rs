@@ -15,6 +15,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use sqlx::{Connection, Executor};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -27,6 +28,14 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 /// Acknowledgements and writes that may wait before load is shed. At 10,000 writes a second this
 /// is under half a second of work.
 const QUEUE_MAX: usize = 4096;
+
+/// Longest wait for Postgres, queueing for a connection and for locks included.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// What bounds the harm that one replica can do to the others: a replica that hangs with a row
+/// locked would otherwise hold up their intake until the kernel gives its connection up.
+const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '10s';
+                       set idle_in_transaction_session_timeout = '30s'";
 
 /// A connection inside a read or a transaction.
 pub enum Conn<'a> {
@@ -78,6 +87,9 @@ enum Engine {
 impl Store {
     /// Opens the database and brings its tables up to date.
     ///
+    /// The writer stops with `tasks`, and nothing is written on SQLite from then on. Give it a set
+    /// of its own and shut that down last, or the steps in flight cannot record how they ended.
+    ///
     /// # Errors
     /// A sentence that says what to mend: a folder in use by another process, a Postgres that is
     /// configured to lose commits.
@@ -108,24 +120,9 @@ impl Store {
             Engine::Lite { writer, .. } => {
                 let (job, answer) = writer::job(work);
                 writer.send(Command::Job(job)).await.map_err(|_| stopped())?;
-                answer.await.map_err(|_| stopped())?
+                answer.await.map_err(|_| unanswered())?
             }
-            Engine::Pg { pool, .. } => {
-                let mut transaction = pool.begin().await?;
-                let result = work(&mut Conn::Pg(&mut transaction)).await;
-                match result {
-                    Ok(value) => {
-                        transaction.commit().await?;
-                        Ok(value)
-                    }
-                    Err(error) => {
-                        // The first error is the one to tell; a failed rollback ends with the
-                        // connection.
-                        let _ = transaction.rollback().await;
-                        Err(error)
-                    }
-                }
-            }
+            Engine::Pg { pool, .. } => in_time(write_on_postgres(pool, work)).await,
         }
     }
 
@@ -141,8 +138,11 @@ impl Store {
                 work(&mut Conn::Lite(&mut connection)).await
             }
             Engine::Pg { pool, .. } => {
-                let mut connection = pool.acquire().await?;
-                work(&mut Conn::Pg(&mut connection)).await
+                in_time(async {
+                    let mut connection = pool.acquire().await?;
+                    work(&mut Conn::Pg(&mut connection)).await
+                })
+                .await
             }
         }
     }
@@ -171,8 +171,36 @@ impl Store {
     }
 }
 
-fn stopped() -> Error {
+pub(super) fn stopped() -> Error {
     Error::Unavailable("the writer has stopped".into())
+}
+
+fn unanswered() -> Error {
+    Error::Unavailable("the write broke off without an answer".into())
+}
+
+async fn write_on_postgres<T, F>(pool: &PgPool, work: F) -> Result<T, Error>
+where
+    F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>>,
+{
+    let mut transaction = pool.begin().await?;
+    match work(&mut Conn::Pg(&mut transaction)).await {
+        Ok(value) => {
+            transaction.commit().await?;
+            Ok(value)
+        }
+        Err(error) => {
+            // The first error is the one to tell; a failed rollback ends with the connection.
+            let _ = transaction.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+/// Gives up on a Postgres that took a query and never answers, e.g. behind a dead link.
+pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Error::Unavailable(format!("no answer within {} s", ANSWER_MAX.as_secs()));
+    tokio::time::timeout(ANSWER_MAX, work).await.map_err(late)?
 }
 
 async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
@@ -196,6 +224,7 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
     let read = SqlitePoolOptions::new()
         .max_connections(3)
         .min_connections(0)
+        .acquire_timeout(Duration::from_secs(5))
         .connect_lazy_with(options.read_only(true).create_if_missing(false));
     let (writer, queue) = mpsc::channel(QUEUE_MAX);
     let connection = write.acquire().await?.detach();
@@ -235,10 +264,16 @@ async fn open_postgres(
     let pool = PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(Duration::from_secs(5))
-        .connect_with(options)
+        .after_connect(|connection, _| {
+            Box::pin(async move { connection.execute(SESSION).await.map(|_| ()) })
+        })
+        .connect_with(options.clone())
         .await?;
     refuse_unsafe_postgres(&pool).await?;
-    MIGRATIONS.run(&pool).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+    // Replicas wait here for the first one, without the limits of a session.
+    let mut connection = PgConnection::connect_with(&options).await?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+    connection.close().await?;
     let (acks, queue) = mpsc::channel(QUEUE_MAX);
     tasks.spawn(deliveries::batch_on_postgres(pool.clone(), queue, tasks.stopping()));
     Ok(Store(Arc::new(Engine::Pg { acks, pool })))

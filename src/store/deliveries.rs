@@ -1,7 +1,7 @@
 //! Webhook bodies: stored before they are acknowledged, taken in afterwards.
 
-use super::db::{Conn, Store, db, dialect};
-use super::{Error, parsed};
+use super::db::{Conn, Store, db, dialect, in_time};
+use super::{Error, key, parsed, text};
 use crate::model::ids::DeliveryId;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Connection};
@@ -90,13 +90,16 @@ impl Store {
 }
 
 /// Locks and returns waiting deliveries, oldest first. Part of the intake's transaction.
+///
+/// Replicas wait for each other here: two intakes at once could take a resolved notice before the
+/// firing that it ends, and could wait for each other's incidents.
 pub async fn waiting(conn: &mut Conn<'_>, at_most: i64) -> Result<Vec<Row>, Error> {
     type Columns = (String, String, String, i64, String);
     let sql = dialect!(conn,
         lite: "select id, scope, source, received_at_ms, body from delivery
                where state = 'waiting' order by id limit $1",
         pg: "select id, scope, source, received_at_ms, body from delivery
-             where state = 'waiting' order by id limit $1 for update skip locked",
+             where state = 'waiting' order by id limit $1 for update",
     );
     let rows: Vec<Columns> =
         db!(conn, c => sqlx::query_as(sql).bind(at_most).fetch_all(&mut **c).await)?;
@@ -130,7 +133,7 @@ pub async fn mark_malformed(
 ) -> Result<(), Error> {
     db!(conn, c => sqlx::query(
         "update delivery set state = 'malformed', problem = $2 where id = $1"
-    ).bind(id.to_string()).bind(problem).execute(&mut **c).await.map(|_| ()))?;
+    ).bind(id.to_string()).bind(text(problem)).execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }
 
@@ -146,16 +149,16 @@ pub(super) async fn insert_many(conn: &mut Conn<'_>, acks: &[Ack]) -> Result<(),
             for Ack { row, .. } in chunk {
                 let (state, problem) = match &row.fate {
                     Fate::Waiting => ("waiting", None),
-                    Fate::Malformed(problem) => ("malformed", Some(problem.as_str())),
+                    Fate::Malformed(problem) => ("malformed", Some(text(problem))),
                 };
                 query = query
                     .bind(row.id.to_string())
                     .bind(&row.scope)
-                    .bind(&row.source)
+                    .bind(key(&row.source))
                     .bind(row.received_at_ms)
                     .bind(state)
                     .bind(problem)
-                    .bind(&row.body);
+                    .bind(text(&row.body));
             }
             query.execute(&mut **c).await.map(|_| ())
         })?;
@@ -190,22 +193,23 @@ pub(super) async fn batch_on_postgres(
     loop {
         let taken = tokio::select! {
             biased;
-            taken = queue.recv_many(&mut batch, BATCH_MAX) => taken,
+            // First, because a queue that never runs empty would otherwise hide the order to stop.
             () = stop.cancelled(), if !queue.is_closed() => {
                 queue.close();
                 continue;
             }
+            taken = queue.recv_many(&mut batch, BATCH_MAX) => taken,
         };
         if taken == 0 {
             break;
         }
-        let together = insert_in_one_commit(&pool, &batch).await;
+        let together = in_time(insert_in_one_commit(&pool, &batch)).await;
         for ack in batch.drain(..) {
             let told = match &together {
                 Ok(()) => Ok(()),
                 // One row that Postgres cannot take must not take the others with it.
                 Err(Error::Conflict(_)) => {
-                    insert_in_one_commit(&pool, std::slice::from_ref(&ack)).await
+                    in_time(insert_in_one_commit(&pool, std::slice::from_ref(&ack))).await
                 }
                 Err(error) => Err(Error::Unavailable(error.to_string())),
             };

@@ -81,6 +81,22 @@ pub async fn waiting(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Item>, 
         .collect()
 }
 
+/// Makes the next step due when something waits that the last one has not seen. Without this, a
+/// step that was decided before the item came would put the incident to sleep over it.
+pub async fn wake_if_waiting(
+    conn: &mut Conn<'_>,
+    incident: IncidentId,
+    at_ms: i64,
+) -> Result<(), Error> {
+    let stream = Stream::incident(incident);
+    db!(conn, c => sqlx::query(
+        "update incident set due_at_ms = $2
+         where id = $1 and (due_at_ms is null or due_at_ms > $2)
+           and exists (select 1 from inbox where stream_kind = $3 and stream_id = $1)"
+    ).bind(stream.id).bind(at_ms).bind(stream.kind).execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
 /// Takes an item out, because it was folded into the timeline in the same transaction.
 pub async fn remove(conn: &mut Conn<'_>, id: InboxId) -> Result<(), Error> {
     db!(conn, c => sqlx::query("delete from inbox where id = $1")

@@ -1,7 +1,7 @@
 //! Incident rows: opened and joined by the intake, claimed and leased by workers, listed for people.
 
 use super::db::{Conn, Store, db, dialect};
-use super::{Error, parsed};
+use super::{Error, key as indexed, parsed, text};
 use crate::model::alert::Severity;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{IncidentRow, State};
@@ -131,7 +131,7 @@ impl Store {
                 rows.into_iter()
                     .map(|(state, count)| {
                         let known = State::parse(&state);
-                        Ok((known.ok_or_else(|| Error::Corrupt(state))?, count))
+                        Ok((known.ok_or(Error::Corrupt(format!("incident state {state}")))?, count))
                     })
                     .collect()
             })
@@ -148,7 +148,7 @@ impl Store {
         now_ms: i64,
         lease_ms: i64,
     ) -> Result<Vec<Lease>, Error> {
-        if at_most == 0 || !self.any_due(now_ms).await? {
+        if at_most <= 0 || !self.any_due(now_ms).await? {
             return Ok(Vec::new());
         }
         let owner = owner.to_owned();
@@ -163,7 +163,7 @@ impl Store {
                                where due_at_ms <= $2
                                  and (lease_until_ms is null or lease_until_ms < $2)
                                order by severity_rank, due_at_ms limit $4)
-                           returning id, scope, lease_epoch",
+                           returning id, scope, lease_epoch, severity_rank, due_at_ms",
                     pg: "with due as materialized (
                              select id from incident
                              where due_at_ms <= $2
@@ -176,16 +176,18 @@ impl Store {
                              lease_until_ms =
                                  (extract(epoch from clock_timestamp()) * 1000)::bigint + $3
                          where id in (select id from due)
-                         returning id, scope, lease_epoch",
+                         returning id, scope, lease_epoch, severity_rank, due_at_ms",
                 );
-                let rows: Vec<(String, String, i64)> = db!(conn, c => sqlx::query_as(sql)
+                let mut rows: Vec<(String, String, i64, i64, i64)> = db!(conn, c => sqlx::query_as(sql)
                     .bind(&owner)
                     .bind(now_ms)
                     .bind(lease_ms)
                     .bind(at_most)
                     .fetch_all(&mut **c).await)?;
+                // `returning` promises no order.
+                rows.sort_by_key(|(_, _, _, rank, due_at_ms)| (*rank, *due_at_ms));
                 rows.into_iter()
-                    .map(|(id, scope, epoch)| {
+                    .map(|(id, scope, epoch, ..)| {
                         Ok(Lease {
                             incident_id: parsed(id.parse(), "incident id")?,
                             scope,
@@ -203,17 +205,24 @@ impl Store {
     async fn any_due(&self, now_ms: i64) -> Result<bool, Error> {
         self.read(move |conn| {
             Box::pin(async move {
-                let found: Option<(String,)> = db!(conn, c => sqlx::query_as(
-                    "select id from incident where due_at_ms <= $1
-                     and (lease_until_ms is null or lease_until_ms < $1) limit 1"
-                ).bind(now_ms).fetch_optional(&mut **c).await)?;
+                let sql = dialect!(conn,
+                    lite: "select id from incident where due_at_ms <= $1
+                           and (lease_until_ms is null or lease_until_ms < $1) limit 1",
+                    pg: "select id from incident where due_at_ms <= $1
+                         and (lease_until_ms is null or lease_until_ms
+                              < (extract(epoch from clock_timestamp()) * 1000)::bigint) limit 1",
+                );
+                let found: Option<(String,)> = db!(conn, c => sqlx::query_as(sql).bind(now_ms).fetch_optional(&mut **c).await)?;
                 Ok(found.is_some())
             })
         })
         .await
     }
 
-    /// Renews every lease of this process with one statement.
+    /// Renews every lease of this process with one statement; returns how many it still holds.
+    ///
+    /// On Postgres a row that a transaction has locked is left for the next time: waiting for it
+    /// while holding the others could end in a deadlock, and with it no lease would be renewed.
     pub async fn renew_leases(
         &self,
         owner: &str,
@@ -226,17 +235,22 @@ impl Store {
                 let sql = dialect!(conn,
                     lite: "update incident set lease_until_ms = $2 + $3
                            where lease_owner = $1 and lease_until_ms >= $2",
-                    pg: "update incident set lease_until_ms =
+                    pg: "with mine as materialized (
+                             select id from incident
+                             where lease_owner = $1 and cast($2 as bigint) is not null
+                               and lease_until_ms >=
+                                   (extract(epoch from clock_timestamp()) * 1000)::bigint
+                             for update skip locked)
+                         update incident set lease_until_ms =
                              (extract(epoch from clock_timestamp()) * 1000)::bigint + $3
-                         where lease_owner = $1 and cast($2 as bigint) is not null
-                           and lease_until_ms >=
-                               (extract(epoch from clock_timestamp()) * 1000)::bigint",
+                         where id in (select id from mine)",
                 );
-                Ok(db!(conn, c => sqlx::query(sql)
-                    .bind(owner)
+                db!(conn, c => sqlx::query(sql)
+                    .bind(&owner)
                     .bind(now_ms)
                     .bind(lease_ms)
-                    .execute(&mut **c).await.map(|done| done.rows_affected()))?)
+                    .execute(&mut **c).await.map(|_| ()))?;
+                held(conn, &owner, now_ms).await
             })
         })
         .await
@@ -275,6 +289,18 @@ impl Store {
     }
 }
 
+async fn held(conn: &mut Conn<'_>, owner: &str, now_ms: i64) -> Result<u64, Error> {
+    let sql = dialect!(conn,
+        lite: "select count(*) from incident where lease_owner = $1 and lease_until_ms >= $2",
+        pg: "select count(*) from incident
+             where lease_owner = $1 and cast($2 as bigint) is not null
+               and lease_until_ms >= (extract(epoch from clock_timestamp()) * 1000)::bigint",
+    );
+    let (count,): (i64,) = db!(conn, c => sqlx::query_as(sql)
+        .bind(owner).bind(now_ms).fetch_one(&mut **c).await)?;
+    Ok(count.unsigned_abs())
+}
+
 /// Finds where alerts with this key belong. `ended_after_ms` bounds how long an ended incident may
 /// be continued.
 pub async fn place(
@@ -285,7 +311,7 @@ pub async fn place(
 ) -> Result<Place, Error> {
     let open: Option<(String,)> = db!(conn, c => sqlx::query_as(
         "select id from incident where scope = $1 and open_key = $2"
-    ).bind(scope).bind(key).fetch_optional(&mut **c).await)?;
+    ).bind(scope).bind(indexed(key)).fetch_optional(&mut **c).await)?;
     if let Some((id,)) = open {
         return Ok(Place::Open(parsed(id.parse(), "incident id")?));
     }
@@ -293,7 +319,7 @@ pub async fn place(
         "select id from incident
          where scope = $1 and correlation_key = $2 and ended_at_ms >= $3
          order by ended_at_ms desc limit 1"
-    ).bind(scope).bind(key).bind(ended_after_ms).fetch_optional(&mut **c).await)?;
+    ).bind(scope).bind(indexed(key)).bind(ended_after_ms).fetch_optional(&mut **c).await)?;
     match ended {
         Some((id,)) => Ok(Place::Ended(parsed(id.parse(), "incident id")?)),
         None => Ok(Place::Nowhere),
@@ -311,20 +337,32 @@ pub async fn open(conn: &mut Conn<'_>, opening: &Opening) -> Result<u64, Error> 
     )
         .bind(opening.id.to_string())
         .bind(&opening.scope)
-        .bind(&opening.title)
+        .bind(text(&opening.title))
         .bind(opening.severity.as_str())
         .bind(opening.severity.rank())
-        .bind(&opening.correlation_key)
+        .bind(indexed(&opening.correlation_key))
         .bind(opening.at_ms)
         .bind(opening.page_due_at_ms)
         .execute(&mut **c).await.map(|done| done.rows_affected()))?)
 }
 
-/// Lets alerts join an ended incident again.
-pub async fn reopen(conn: &mut Conn<'_>, id: IncidentId, at_ms: i64) -> Result<(), Error> {
-    db!(conn, c => sqlx::query(
-        "update incident set open_key = correlation_key, ended_at_ms = null, due_at_ms = $2
-         where id = $1"
-    ).bind(id.to_string()).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
+/// Lets alerts join an ended incident again, unless another one holds the key; tells whether it
+/// did.
+pub async fn reopen(conn: &mut Conn<'_>, id: IncidentId, at_ms: i64) -> Result<u64, Error> {
+    Ok(db!(conn, c => sqlx::query(
+        "update incident
+         set open_key = correlation_key, ended_at_ms = null,
+             due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end
+         where id = $1 and not exists (
+             select 1 from incident o
+             where o.scope = incident.scope and o.id <> incident.id
+               and o.open_key = incident.correlation_key)"
+    ).bind(id.to_string()).bind(at_ms).execute(&mut **c).await.map(|done| done.rows_affected()))?)
+}
+
+/// A person was paged for the incident.
+pub async fn page_done(conn: &mut Conn<'_>, id: IncidentId) -> Result<(), Error> {
+    db!(conn, c => sqlx::query("update incident set page_due_at_ms = null where id = $1")
+        .bind(id.to_string()).execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }

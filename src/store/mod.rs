@@ -21,6 +21,12 @@ mod writer;
 
 pub use db::Store;
 
+use crate::model::call::sha256_hex;
+use std::borrow::Cow;
+
+/// An index row of Postgres has room for about 2,700 bytes, and some indexes hold two keys.
+const KEY_BYTES_MAX: usize = 1000;
+
 /// Why the store did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -50,9 +56,11 @@ pub enum Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         if let sqlx::Error::Database(database) = &error {
-            // SQLSTATE class 22: the data itself cannot be stored, e.g. a NUL in a text.
-            let unfit =
-                database.code().is_some_and(|code| code.len() == 5 && code.starts_with("22"));
+            // SQLSTATE class 22: the data itself cannot be stored; class 54: it is too large.
+            // Neither gets better by trying again.
+            let unfit = database.code().is_some_and(|code| {
+                code.len() == 5 && (code.starts_with("22") || code.starts_with("54"))
+            });
             if database.is_unique_violation() || unfit {
                 return Self::Conflict(database.message().to_owned());
             }
@@ -64,6 +72,24 @@ impl From<sqlx::Error> for Error {
 /// Parses what the store itself wrote.
 fn parsed<T, E: std::fmt::Display>(result: Result<T, E>, what: &str) -> Result<T, Error> {
     result.map_err(|error| Error::Corrupt(format!("{what}: {error}")))
+}
+
+/// Text from outside as both engines can store it: Postgres takes no NUL.
+fn text(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') {
+        Cow::Owned(text.replace('\0', "\u{fffd}"))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Text from outside that is part of an index. What is too long for one ends in its hash.
+fn key(key: &str) -> Cow<'_, str> {
+    if key.len() <= KEY_BYTES_MAX {
+        return text(key);
+    }
+    let start = &key[..key.floor_char_boundary(KEY_BYTES_MAX - 100)];
+    Cow::Owned(format!("{}…{}", text(start), sha256_hex(key.as_bytes())))
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<String, Error> {

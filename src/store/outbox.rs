@@ -3,7 +3,7 @@
 
 use super::db::{Conn, Store, db, dialect};
 use super::step::Announcement;
-use super::{Error, json, parsed};
+use super::{Error, json, key, text};
 use crate::model::ids::MessageId;
 use crate::model::message::Message;
 use sqlx::FromRow;
@@ -53,6 +53,7 @@ pub enum Attempted {
 /// What one look at the outbox tells a monitor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Backlog {
+    /// Deliveries, and messages that have none yet.
     pub waiting: i64,
     pub oldest_at_ms: Option<i64>,
     /// Deliveries that failed at least once and still wait.
@@ -67,6 +68,7 @@ struct Columns {
     stream_id: String,
     state: String,
     attempts: i64,
+    unanswered: i64,
     body: String,
 }
 
@@ -139,12 +141,14 @@ impl Store {
             Box::pin(async move {
                 let (waiting, oldest_at_ms, failing, failed): (i64, Option<i64>, i64, i64) =
                     db!(conn, c => sqlx::query_as(
-                        "select
-                             count(case when next_at_ms is not null then 1 end),
-                             min(case when next_at_ms is not null then created_at_ms end),
-                             count(case when next_at_ms is not null and attempts > 0 then 1 end),
-                             count(case when state = 'failed' then 1 end)
-                         from message_delivery"
+                        "select count(*), min(created_at_ms),
+                             count(case when attempts > 0 then 1 end),
+                             (select count(*) from message_delivery where state = 'failed')
+                         from (select created_at_ms, attempts from message_delivery
+                               where next_at_ms is not null
+                               union all
+                               select created_at_ms, 0 from message
+                               where expanded_at_ms is null) as waiting"
                     ).fetch_one(&mut **c).await)?;
                 Ok(Backlog { waiting, oldest_at_ms, failing, failed })
             })
@@ -164,7 +168,7 @@ pub async fn queue(conn: &mut Conn<'_>, announcement: &Announcement) -> Result<(
     )
         .bind(message.id.to_string())
         .bind(stream)
-        .bind(&announcement.transition)
+        .bind(key(&announcement.transition))
         .bind(body)
         .bind(message.created_at_ms)
         .execute(&mut **c).await.map(|_| ()))?;
@@ -175,15 +179,18 @@ async fn expand(conn: &mut Conn<'_>, channels: &[String], now_ms: i64) -> Result
     let sql = dialect!(conn,
         lite: "select id, stream_id, body from message where expanded_at_ms is null
                order by id limit 100",
+        // Replicas wait for each other here: skipping would let a later message of an incident
+        // leave before an earlier one has its deliveries.
         pg: "select id, stream_id, body from message where expanded_at_ms is null
-             order by id limit 100 for update skip locked",
+             order by id limit 100 for update",
     );
     let rows: Vec<(String, String, String)> =
         db!(conn, c => sqlx::query_as(sql).fetch_all(&mut **c).await)?;
     for (id, stream, body) in &rows {
-        let message: Message = parsed(serde_json::from_str(body), "message")?;
+        // One that a later version wrote goes to every channel; nobody else's waits for it.
+        let wanted = serde_json::from_str::<Message>(body).map_or(Vec::new(), |m| m.channels);
         for channel in channels {
-            if !message.channels.is_empty() && !message.channels.contains(channel) {
+            if !wanted.is_empty() && !wanted.contains(channel) {
                 continue;
             }
             db!(conn, c => sqlx::query(
@@ -212,14 +219,14 @@ async fn claim(
     // Messages of one incident leave a channel in order: an earlier one that waits holds back the
     // later ones.
     let sql = dialect!(conn,
-        lite: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, m.body
+        lite: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, d.unanswered, m.body
                from message_delivery d join message m on m.id = d.message_id
                where d.next_at_ms <= $1 and not exists (
                    select 1 from message_delivery e
                    where e.stream_id = d.stream_id and e.channel = d.channel
                      and e.next_at_ms is not null and e.message_id < d.message_id)
                order by d.message_id limit $2",
-        pg: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, m.body
+        pg: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, d.unanswered, m.body
              from message_delivery d join message m on m.id = d.message_id
              where d.next_at_ms <= $1 and not exists (
                  select 1 from message_delivery e
@@ -231,23 +238,54 @@ async fn claim(
         sqlx::query_as(sql).bind(now_ms).bind(at_most).fetch_all(&mut **c).await)?;
     let mut due = Vec::with_capacity(rows.len());
     for row in rows {
+        let message = match serde_json::from_str(&row.body) {
+            Ok(message) => message,
+            Err(error) => {
+                put_off(conn, &row, until_ms, &error.to_string()).await?;
+                continue;
+            }
+        };
+        let unanswered = row.unanswered + i64::from(row.state == "sending");
         db!(conn, c => sqlx::query(
-            "update message_delivery set state = 'sending', next_at_ms = $3
+            "update message_delivery set state = 'sending', next_at_ms = $3, unanswered = $4
              where message_id = $1 and channel = $2"
         )
             .bind(&row.message_id)
             .bind(&row.channel)
             .bind(until_ms)
+            .bind(unanswered)
             .execute(&mut **c).await.map(|_| ()))?;
         due.push(Due {
-            message: parsed(serde_json::from_str(&row.body), "message")?,
+            message,
             sent_before: sent_before(conn, &row).await?,
             channel: row.channel,
             attempts: row.attempts,
-            maybe_sent: if row.state == "sending" { MaybeSent::Yes } else { MaybeSent::No },
+            maybe_sent: if unanswered > 0 { MaybeSent::Yes } else { MaybeSent::No },
         });
     }
     Ok(due)
+}
+
+/// Leaves a message that this version cannot read to a replica that can, or to a person: it counts
+/// as failing. The others must not wait for it.
+async fn put_off(
+    conn: &mut Conn<'_>,
+    row: &Columns,
+    until_ms: i64,
+    error: &str,
+) -> Result<(), Error> {
+    tracing::error!(message.id = %row.message_id, channel = %row.channel, %error,
+        "cannot read a message of the outbox");
+    db!(conn, c => sqlx::query(
+        "update message_delivery set next_at_ms = $3, attempts = attempts + 1, error = $4
+         where message_id = $1 and channel = $2"
+    )
+        .bind(&row.message_id)
+        .bind(&row.channel)
+        .bind(until_ms)
+        .bind(text(error))
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
 }
 
 async fn sent_before(conn: &mut Conn<'_>, row: &Columns) -> Result<SentBefore, Error> {
@@ -272,17 +310,20 @@ async fn record(
         Attempted::GaveUp { error } => ("failed", None, None, Some(error.as_str()), 1),
         Attempted::Skipped => ("skipped", None, None, None, 0_i64),
     };
+    // An attempt that outlived its claim: that it arrived is always true, that it failed says
+    // nothing of the attempt that came after.
     db!(conn, c => sqlx::query(
         "update message_delivery
          set state = $3, next_at_ms = $4, sent_at_ms = $5, error = $6, attempts = attempts + $7
-         where message_id = $1 and channel = $2"
+         where message_id = $1 and channel = $2
+           and (state = 'sending' or ($3 = 'sent' and state <> 'sent'))"
     )
         .bind(message.to_string())
         .bind(channel)
         .bind(state)
         .bind(next_at_ms)
         .bind(sent_at_ms)
-        .bind(error)
+        .bind(error.map(text))
         .bind(tried)
         .execute(&mut **c).await.map(|_| ()))?;
     Ok(())

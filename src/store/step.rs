@@ -4,7 +4,7 @@
 use super::db::{Conn, Store, db};
 use super::incidents::Lease;
 use super::timeline::{self, Head, Stream};
-use super::{Error, actions, blobs, inbox, outbox, usage};
+use super::{Error, actions, blobs, inbox, outbox, text, usage};
 use crate::model::action::ActionState;
 use crate::model::alert::Severity;
 use crate::model::ids::{ActionId, InboxId};
@@ -78,7 +78,11 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
     for id in &step.folded {
         inbox::remove(conn, *id).await?;
     }
-    for blob in &step.blobs {
+    inbox::wake_if_waiting(conn, step.lease.incident_id, step.at_ms).await?;
+    // One order for everybody, so that two steps with the same outputs cannot wait for each other.
+    let mut blobs: Vec<&blobs::Blob> = step.blobs.iter().collect();
+    blobs.sort_by(|a, b| a.hash.cmp(&b.hash));
+    for blob in blobs {
         blobs::keep(conn, blob).await?;
     }
     for change in &step.actions {
@@ -99,20 +103,28 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
     Ok(stored)
 }
 
+/// Moves the row if the lease and the timeline are still those of the step, and locks it.
 async fn fence(conn: &mut Conn<'_>, step: &Step) -> Result<(), Error> {
     let row = &step.row;
+    // An incident that goes on after its key was given to a later one does without: claiming the
+    // key would fail every one of its steps.
     let fenced = db!(conn, c => sqlx::query(
         "update incident
          set title = $5, severity = $6, severity_rank = $7, state = $8, due_at_ms = $9,
              page_due_at_ms = $10, ended_at_ms = $11, updated_at_ms = $12,
-             open_key = case when cast($11 as bigint) is null then correlation_key else null end
-         where id = $1 and lease_owner = $2 and lease_epoch = $3 and seq = $4"
+             open_key = case
+                 when cast($11 as bigint) is not null then null
+                 when exists (select 1 from incident o
+                              where o.scope = incident.scope and o.id <> incident.id
+                                and o.open_key = incident.correlation_key) then null
+                 else correlation_key end
+         where id = $1 and lease_owner = $2 and lease_epoch = $3 and seq = $4 and head = $13"
     )
         .bind(step.lease.incident_id.to_string())
         .bind(&step.lease.owner)
         .bind(step.lease.epoch)
         .bind(step.after.seq)
-        .bind(&row.title)
+        .bind(text(&row.title))
         .bind(row.severity.as_str())
         .bind(row.severity.rank())
         .bind(row.state.as_str())
@@ -120,6 +132,7 @@ async fn fence(conn: &mut Conn<'_>, step: &Step) -> Result<(), Error> {
         .bind(row.page_due_at_ms)
         .bind(row.ended_at_ms)
         .bind(step.at_ms)
+        .bind(&step.after.hash)
         .execute(&mut **c).await.map(|done| done.rows_affected()))?;
     if fenced == 1 { Ok(()) } else { Err(Error::Fenced) }
 }

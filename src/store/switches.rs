@@ -1,7 +1,7 @@
 //! Switches that every replica obeys. Halt stops every change that has not started.
 
-use super::Error;
 use super::db::{Store, db};
+use super::{Error, text};
 
 /// Who halted everything, and when.
 #[derive(Clone, PartialEq, Eq, Debug, serde::Serialize)]
@@ -37,7 +37,7 @@ impl Store {
                     "insert into switch (name, value, by_whom, at_ms) values ('halt', $1, $2, $3)
                      on conflict (name) do update set value = excluded.value,
                          by_whom = excluded.by_whom, at_ms = excluded.at_ms"
-                ).bind(value).bind(by).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
+                ).bind(value).bind(text(&by)).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
                 Ok(())
             })
         })

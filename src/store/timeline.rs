@@ -43,12 +43,15 @@ impl Store {
 
     /// Recomputes the chain of a stream. `Ok(None)` says that it is whole.
     pub async fn verify_chain(&self, stream: Stream) -> Result<Option<Broken>, Error> {
-        let rows = self.read({
+        let links = self.read({
             let stream = stream.clone();
-            move |conn| Box::pin(async move { rows(conn, &stream).await })
+            move |conn| Box::pin(async move { links(conn, &stream).await })
         });
         let mut head = Head::default();
-        for (seq, at_ms, body, hash) in rows.await? {
+        for (part, seq, at_ms, body, hash) in links.await? {
+            if part == HEAD {
+                return Ok(unless_last(&head, &Head { seq, hash }));
+            }
             if seq != head.seq + 1 {
                 let why = format!("entry {} is missing", head.seq + 1);
                 return Ok(Some(Broken { seq, why }));
@@ -61,6 +64,20 @@ impl Store {
         }
         Ok(None)
     }
+}
+
+/// Compares where the chain ends with where the incident says that it does: entries cut off at the
+/// end, or added there, leave every link whole.
+fn unless_last(end: &Head, wanted: &Head) -> Option<Broken> {
+    if end == wanted {
+        return None;
+    }
+    if end.seq == wanted.seq {
+        let why = format!("the chain ends at {} with another entry", end.seq);
+        return Some(Broken { seq: end.seq, why });
+    }
+    let why = format!("the chain ends at {} instead of {}", end.seq, wanted.seq);
+    Some(Broken { seq: end.seq.min(wanted.seq) + 1, why })
 }
 
 /// Reads a stream inside a transaction or a read.
@@ -106,6 +123,25 @@ pub async fn append(
         stored.push(Stored { seq, at_ms: *at_ms, entry: entry.clone(), hash });
     }
     Ok(stored)
+}
+
+/// Marks the row that [`links`] takes from the incident.
+const HEAD: i64 = 1;
+
+/// The entries, then the head that the incident keeps, in one statement: a step that commits in
+/// between must not look like a forgery.
+async fn links(
+    conn: &mut Conn<'_>,
+    stream: &Stream,
+) -> Result<Vec<(i64, i64, i64, String, String)>, Error> {
+    Ok(db!(conn, c => sqlx::query_as(
+        "select cast(0 as bigint) as part, seq, at_ms, body, hash from timeline
+         where stream_kind = $1 and stream_id = $2
+         union all
+         select cast(1 as bigint), seq, cast(0 as bigint), '', head from incident
+         where id = $2 and $1 = 'incident'
+         order by 1, 2"
+    ).bind(stream.kind).bind(&stream.id).fetch_all(&mut **c).await)?)
 }
 
 async fn rows(

@@ -4,15 +4,41 @@
 //! a read-back that the incident commits. Never: a call without a permit, a store, a default
 //! target. To add a tool, write its file and its line in `all`.
 
+mod get_service_logs;
+mod log_lines;
+pub mod output;
+mod restart_service;
+
+use crate::clock::Clock;
 use crate::model::action::Risk;
+use crate::model::alert::Severity;
 use crate::model::call::Call;
 use crate::model::message::Urgency;
 use crate::model::tool::ToolSpec;
 use crate::safety::permit::{CapturePermit, Permit};
+use crate::targets::{self, Targets, inventory::Inventory};
 use futures::future::BoxFuture;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use output::excerpt;
+
+/// What tools reach the world through.
+#[derive(Clone)]
+pub struct Deps {
+    pub inventory: Arc<dyn Inventory>,
+    pub targets: Arc<Targets>,
+    pub clock: Clock,
+}
+
+/// Every tool.
+pub fn all(deps: &Deps) -> Register {
+    Register::new([
+        Arc::new(get_service_logs::GetServiceLogs::new(deps)) as Arc<dyn Tool>,
+        Arc::new(restart_service::RestartService::new(deps)),
+    ])
+}
 
 /// One thing that can be done.
 pub trait Tool: Send + Sync {
@@ -34,8 +60,22 @@ pub trait Tool: Send + Sync {
         Box::pin(async { Ok(Captured::default()) })
     }
 
-    /// Runs the permitted call.
-    fn run(&self, permit: Permit, bounds: Bounds) -> BoxFuture<'_, Result<Done, Error>>;
+    /// Compares the basis that was judged or approved with a second look just before the run.
+    ///
+    /// # Errors
+    /// What changed, for people: the call must not run.
+    fn drift(&self, judged: &Value, seen: &Value) -> Result<(), String> {
+        if judged == seen { Ok(()) } else { Err("the target changed since it was judged".into()) }
+    }
+
+    /// Runs the permitted call. `basis` is the judged one, as `capture` gave it; a tool that may
+    /// only touch what was listed there reads it.
+    fn run(
+        &self,
+        permit: Permit,
+        basis: Option<Value>,
+        bounds: Bounds,
+    ) -> BoxFuture<'_, Result<Done, Error>>;
 }
 
 /// How long and how much a run may take.
@@ -83,6 +123,7 @@ pub struct Note {
     /// `slack`, `pagerduty`, `email`, or `all`.
     pub channel: String,
     pub urgency: Urgency,
+    pub severity: Severity,
     pub message: String,
     pub details: Option<String>,
 }
@@ -115,6 +156,15 @@ pub enum Error {
     /// never repeated.
     #[error("{0}")]
     OutcomeUnknown(String),
+}
+
+impl From<targets::Error> for Error {
+    fn from(error: targets::Error) -> Self {
+        match error {
+            targets::Error::Missing(why) | targets::Error::Failed(why) => Self::Tell(why),
+            targets::Error::Unknown(why) => Self::OutcomeUnknown(why),
+        }
+    }
 }
 
 /// Every tool by name.
@@ -150,3 +200,23 @@ impl Register {
         tool.canonical(complete)
     }
 }
+
+/// A look that broke off changed nothing, so there is no outcome to be unsure of.
+fn told(error: Error) -> Error {
+    match error {
+        Error::Tell(why) | Error::OutcomeUnknown(why) => Error::Tell(why),
+    }
+}
+
+/// The name of a service and its host put into canonical form.
+fn place(deps: &Deps, mut call: Call) -> Result<Call, String> {
+    let service = call.text("service").unwrap_or_default();
+    let placed = deps.inventory.place(service, call.text("host"));
+    let (service, host) = placed.map_err(|error| error.to_string())?;
+    call.args.insert("service".to_owned(), Value::String(service.name));
+    call.args.insert("host".to_owned(), Value::String(host.name));
+    Ok(call)
+}
+
+#[cfg(test)]
+mod testing;

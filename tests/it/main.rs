@@ -1,4 +1,4 @@
-//! All integration tests, in one binary so that they are linked once.
+//! Every integration test, in one binary so that they are linked once.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 #[path = "../support/mod.rs"]
@@ -6,3 +6,5 @@ mod support;
 
 mod bad_config;
 mod clients;
+mod notify;
+mod store;

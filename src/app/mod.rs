@@ -1,0 +1,287 @@
+//! Builds, starts, supervises and stops the process. The only place that knows every concrete type.
+//!
+//! In: settings. Out: a running server, or the reason why not. Never: a start with broken rules, a
+//! listener before it is known who may connect.
+
+pub mod outside;
+pub mod policy;
+
+use crate::action::gate::Gate;
+use crate::action::verify::Verifier;
+use crate::agent::budget::Budget;
+use crate::agent::runbook::Follower;
+use crate::agent::{Mind, Minds};
+use crate::clock::Clock;
+use crate::config::{PagerdutyDedup, Settings, TargetKind};
+use crate::incident::intake::Correlator;
+use crate::incident::{DedupKey, Desk, Policy as Steps, pager, worker};
+use crate::ingest::{self, Ingest, Intake};
+use crate::model::alert::Labels;
+use crate::model::matcher::Matcher;
+use crate::notify::outbox::{self, Outbox};
+use crate::redact::Redactor;
+use crate::safety::checker::Checker;
+use crate::safety::floor::Own;
+use crate::store::Store;
+use crate::store::db::Location;
+use crate::targets::Targets;
+use crate::targets::inventory::{Inventory, Mapping, To, locate};
+use crate::tasks::Tasks;
+use crate::tools::{self, Deps};
+use anyhow::{Context, Result, anyhow};
+use policy::Policy;
+use regex::Regex;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// A change that was allowed starts within this, or not at all.
+const START_WITHIN_MS: i64 = 30_000;
+/// One tool may run this long.
+const TOOL_TIMEOUT_MS: u64 = 120_000;
+/// How often the outbox and the pager look.
+const OUTBOX_POLL: Duration = Duration::from_millis(250);
+const PAGER_POLL: Duration = Duration::from_secs(1);
+
+/// Everything that the process is made of.
+pub struct App {
+    pub settings: Settings,
+    pub store: Store,
+    pub clock: Clock,
+    pub redactor: Redactor,
+    pub ingest: Ingest,
+    pub intake: Intake,
+    pub desk: Arc<Desk>,
+    pub outbox: Arc<Outbox>,
+    pub due: Arc<Notify>,
+}
+
+/// What tests put in the place of the real thing.
+#[derive(Default)]
+pub struct Instead {
+    pub clock: Option<Clock>,
+    /// The mind that investigations start with.
+    pub mind: Option<Arc<dyn Mind>>,
+}
+
+/// Builds everything; nothing runs yet.
+///
+/// # Errors
+/// What is wrong with the policy, the database or a client.
+pub async fn build(settings: Settings, tasks: &Tasks, instead: Instead) -> Result<App> {
+    crate::clients::http::install_tls();
+    let clock = instead.clock.unwrap_or_else(Clock::system);
+    let policy = load_policy(&settings, &clock)?;
+    let store = Store::open(&location(&settings), tasks).await?;
+    let redactor = Redactor::new(settings.secrets());
+    let mappings = mappings(&settings)?;
+    let inventory: Arc<dyn Inventory> = policy.inventory.clone();
+    let due = Arc::new(Notify::new());
+    let ingest = Ingest::new(store.clone(), clock.clone(), redactor.clone());
+    let intake = Intake {
+        store: store.clone(),
+        clock: clock.clone(),
+        correlator: Arc::new(correlator(&settings, &inventory, &mappings)?),
+        arrived: ingest.arrived(),
+        due: Arc::clone(&due),
+        poll: Duration::from_millis(settings.worker.poll_ms),
+    };
+    let mind = match instead.mind {
+        Some(mind) => Some(mind),
+        None => outside::model(&settings)?.map(|model| Arc::new(model) as Arc<dyn Mind>),
+    };
+    let desk = desk(&settings, &policy, &store, &clock, &redactor, mappings, mind)?;
+    let outbox = Outbox {
+        store: store.clone(),
+        clock: clock.clone(),
+        channels: outside::channels(&settings)?,
+        scope: settings.scope.clone(),
+        give_up_after_ms: seconds(settings.notify.retry_max_s),
+    };
+    Ok(App {
+        settings,
+        store,
+        clock,
+        redactor,
+        ingest,
+        intake,
+        desk: Arc::new(desk),
+        outbox: Arc::new(outbox),
+        due,
+    })
+}
+
+impl App {
+    /// Starts the intake, the worker, the pager and the outbox.
+    pub fn start(&self, tasks: &Tasks) {
+        let poll = Duration::from_millis(self.settings.worker.poll_ms);
+        let owner = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
+        let setup = worker::Setup {
+            owner,
+            investigations_max: self.settings.worker.investigations_max as usize,
+            lease_ms: seconds(self.settings.worker.lease_s),
+            poll,
+        };
+        tasks.spawn(ingest::run(self.intake.clone(), tasks.stopping()));
+        let (desk, due) = (Arc::clone(&self.desk), Arc::clone(&self.due));
+        tasks.spawn(worker::run(Arc::clone(&desk), setup, Arc::clone(&due), tasks.clone()));
+        tasks.spawn(pager::run(desk, PAGER_POLL, due, tasks.stopping()));
+        tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
+    }
+}
+
+/// Loads the policy files, knowing which tools there are.
+///
+/// # Errors
+/// Every problem in any of them.
+pub fn load_policy(settings: &Settings, clock: &Clock) -> Result<Policy> {
+    // The tools' specs do not depend on the inventory, the rules are checked against them.
+    let empty = Arc::new(crate::targets::inventory::Catalogue::default());
+    let deps = Deps {
+        targets: Arc::new(Targets::new(&*empty)),
+        inventory: empty,
+        clock: clock.clone(),
+    };
+    let specs: Vec<_> = tools::all(&deps).specs().cloned().collect();
+    policy::load(settings, &specs).map_err(|problems| anyhow!("{problems}"))
+}
+
+fn desk(
+    settings: &Settings,
+    policy: &Policy,
+    store: &Store,
+    clock: &Clock,
+    redactor: &Redactor,
+    mappings: Vec<Mapping>,
+    mind: Option<Arc<dyn Mind>>,
+) -> Result<Desk> {
+    let inventory: Arc<dyn Inventory> = policy.inventory.clone();
+    let prometheus = outside::prometheus(settings)?;
+    let register = tools::all(&Deps {
+        inventory: Arc::clone(&inventory),
+        targets: Arc::new(Targets::new(&*inventory)),
+        clock: clock.clone(),
+    });
+    let own = Own {
+        units: Vec::new(),
+        paths: vec![std::path::absolute(&settings.data_dir)?.display().to_string()],
+    };
+    let gate = Gate {
+        checker: Checker::new(Arc::clone(&policy.rules), own),
+        register,
+        inventory: Arc::clone(&inventory),
+        prometheus: prometheus.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+        target_labels: mappings.iter().map(|mapping| mapping.label.clone()).collect(),
+    };
+    let verify = &settings.verify;
+    let verifier = Verifier {
+        prometheus,
+        runbooks: Arc::clone(&policy.runbooks),
+        wait_ms: seconds(verify.wait_s),
+        timeout_ms: seconds(verify.timeout_s),
+    };
+    let runbook: Arc<dyn Mind> = Arc::new(Follower::new(Arc::clone(&policy.runbooks)));
+    Ok(Desk {
+        store: store.clone(),
+        clock: clock.clone(),
+        minds: Minds { model: mind, runbook },
+        budget: budget(settings),
+        gate,
+        verifier,
+        runbooks: Arc::clone(&policy.runbooks),
+        redactor: redactor.clone(),
+        locate: Arc::new(move |labels: &[&Labels]| locate(&*inventory, labels, &mappings)),
+        policy: steps(settings)?,
+    })
+}
+
+fn steps(settings: &Settings) -> Result<Steps> {
+    Ok(Steps {
+        public_url: settings.public_url(),
+        dedup: match settings.notify.pagerduty.dedup {
+            PagerdutyDedup::Own => DedupKey::Own,
+            PagerdutyDedup::Alertmanager => DedupKey::Alertmanager,
+        },
+        approval_ttl_ms: seconds(settings.approval.ttl_s),
+        verify_poll_ms: seconds(settings.verify.poll_s),
+        critical_page_ms: seconds(settings.notify.deadlines.critical_within_s),
+        warning_page_ms: seconds(settings.notify.deadlines.warning_within_s),
+        output_bytes_max: usize::try_from(settings.model.output_bytes_in_prompt_max)?,
+        start_within_ms: START_WITHIN_MS,
+        tool_timeout_ms: TOOL_TIMEOUT_MS,
+    })
+}
+
+fn budget(settings: &Settings) -> Budget {
+    let budgets = &settings.model.budgets;
+    Budget {
+        turns_per_incident: i64::from(budgets.turns_per_incident),
+        tokens_per_incident: signed(budgets.tokens_per_incident),
+        ms_per_incident: seconds(budgets.seconds_per_incident),
+        tokens_per_day: signed(budgets.tokens_per_day),
+        #[expect(clippy::cast_possible_truncation, reason = "a day's money is far below 2^63")]
+        cost_micros_per_day: budgets.money_per_day.map(|money| (money * 1e6) as i64),
+    }
+}
+
+fn correlator(
+    settings: &Settings,
+    inventory: &Arc<dyn Inventory>,
+    mappings: &[Mapping],
+) -> Result<Correlator> {
+    let ignore = settings
+        .ingest
+        .ignore
+        .iter()
+        .map(|text| Matcher::parse(text).map_err(|why| anyhow!("ingest.ignore: {why}")))
+        .collect::<Result<_>>()?;
+    let (inventory, mappings) = (Arc::clone(inventory), mappings.to_vec());
+    let deadlines = &settings.notify.deadlines;
+    Ok(Correlator {
+        by: settings.ingest.correlate_by.clone(),
+        severity_label: settings.ingest.severity_label.clone(),
+        ignore,
+        reopen_within_ms: seconds(settings.ingest.reopen_within_s),
+        critical_page_ms: seconds(deadlines.critical_within_s),
+        warning_page_ms: seconds(deadlines.warning_within_s),
+        locate: Arc::new(move |labels: &Labels| locate(&*inventory, &[labels], &mappings)),
+    })
+}
+
+fn mappings(settings: &Settings) -> Result<Vec<Mapping>> {
+    settings
+        .ingest
+        .targets
+        .iter()
+        .map(|rule| {
+            let pattern = Regex::new(rule.pattern())
+                .with_context(|| format!("ingest.targets: pattern of {}", rule.label))?;
+            let to = match rule.to {
+                TargetKind::Host => To::Host,
+                TargetKind::Service => To::Service,
+            };
+            Ok(Mapping { label: rule.label.clone(), pattern, to })
+        })
+        .collect()
+}
+
+/// Where the data lies.
+pub fn location(settings: &Settings) -> Location {
+    match &settings.store.database_url {
+        Some(url) => Location::Postgres {
+            url: url.clone(),
+            connections_max: settings.store.connections_max,
+        },
+        None => Location::Folder(settings.data_dir.clone()),
+    }
+}
+
+fn seconds(seconds: u64) -> i64 {
+    signed(seconds).saturating_mul(1000)
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,104 @@
+//! Clients for the services around, made from the settings.
+
+use crate::agent::model::{Endpoint as ModelEndpoint, Model};
+use crate::agent::prompt::Caps;
+use crate::clients::chat::{Chat, Endpoint, Reasoning};
+use crate::clients::http::{Auth, Http, Options};
+use crate::clients::prometheus::Prometheus;
+use crate::config::{ClientSettings, Settings};
+use crate::notify::Channel;
+use crate::notify::email::{self, Email, Login};
+use crate::notify::pagerduty::PagerDuty;
+use crate::notify::slack::Slack;
+use anyhow::{Context, Result};
+use secrecy::ExposeSecret;
+use std::sync::Arc;
+
+/// Annotations are one-liners; more than this is somebody's novel.
+const ANNOTATION_BYTES_MAX: usize = 2_000;
+
+/// Prometheus, when its address is configured.
+pub fn prometheus(settings: &Settings) -> Result<Option<Prometheus>> {
+    let Some(url) = &settings.prometheus.url else { return Ok(None) };
+    let client = Prometheus::new(url, &options(&settings.prometheus.client));
+    Ok(Some(client.context("cannot set up the Prometheus client")?))
+}
+
+/// The model mind, when an endpoint is configured.
+pub fn model(settings: &Settings) -> Result<Option<Model>> {
+    let mut endpoints = Vec::new();
+    for endpoint in &settings.model.endpoints {
+        let chat = Chat::new(Endpoint {
+            name: endpoint.name.clone(),
+            base_url: endpoint.base_url.clone(),
+            model: endpoint.model.clone(),
+            api_key: endpoint.api_key.clone(),
+            timeout_ms: endpoint.timeout_s * 1000,
+            retries_max: settings.model.retries_max,
+            #[expect(clippy::cast_possible_truncation, reason = "a temperature is 0 to 2")]
+            temperature: settings.model.temperature.map(|value| value as f32),
+            reasoning: Reasoning::Dropped,
+            options: options(&endpoint.client()),
+        });
+        endpoints.push(ModelEndpoint {
+            chat: chat.with_context(|| format!("cannot set up the model {}", endpoint.name))?,
+            price_input: endpoint.price_per_million_input_tokens.unwrap_or_default(),
+            price_output: endpoint.price_per_million_output_tokens.unwrap_or_default(),
+        });
+    }
+    let output_bytes_max = usize::try_from(settings.model.output_bytes_in_prompt_max)?;
+    let caps = Caps { output_bytes_max, annotation_bytes_max: ANNOTATION_BYTES_MAX };
+    Ok((!endpoints.is_empty()).then(|| Model::new(endpoints, settings.language, caps)))
+}
+
+/// Every configured channel.
+pub fn channels(settings: &Settings) -> Result<Vec<Arc<dyn Channel>>> {
+    let language = settings.language;
+    let notify = &settings.notify;
+    let mut channels: Vec<Arc<dyn Channel>> = Vec::new();
+    if let Some(url) = &notify.slack.webhook_url {
+        let http = Http::new("Slack", url.expose_secret(), &options(&notify.slack.client));
+        channels.push(Arc::new(Slack::new(http.context("cannot set up Slack")?, language)));
+    }
+    if let Some(key) = &notify.pagerduty.routing_key {
+        let pagerduty = &notify.pagerduty;
+        let http = Http::new("PagerDuty", &pagerduty.url, &options(&pagerduty.client));
+        let http = http.context("cannot set up PagerDuty")?;
+        channels.push(Arc::new(PagerDuty::new(http, key.clone(), language)));
+    }
+    if let (Some(host), Some(from)) = (&notify.email.host, &notify.email.from) {
+        let settings = &notify.email;
+        let login = settings.user.clone().zip(settings.password.clone());
+        let email = Email::new(&email::Options {
+            host: host.clone(),
+            port: settings.port,
+            security: settings.security,
+            login: login.map(|(user, password)| Login { user, password }),
+            ca_file: settings.ca_file.clone(),
+            timeout_ms: settings.timeout_s * 1000,
+            from: from.clone(),
+            to: settings.to.clone(),
+            language,
+        });
+        channels.push(Arc::new(email.context("cannot set up e-mail")?));
+    }
+    Ok(channels)
+}
+
+/// What an HTTP client needs, from its settings.
+pub fn options(client: &ClientSettings) -> Options {
+    let auth = match (&client.bearer_token, &client.basic_user, &client.basic_password) {
+        (Some(token), _, _) => Auth::Bearer(token.clone()),
+        (None, Some(user), Some(password)) => {
+            Auth::Basic { user: user.clone(), password: password.clone() }
+        }
+        (None, _, _) => Auth::None,
+    };
+    Options {
+        timeout_ms: client.timeout_s * 1000,
+        ca_file: client.ca_file.clone(),
+        proxy: client.proxy.clone(),
+        auth,
+        ..Options::default()
+    }
+}

@@ -1,0 +1,109 @@
+//! The table of contents of the whole system: one step of one incident.
+//!
+//! In: a lease. Out: one committed transaction, and when to come back. Every step begins with a
+//! fold of the timeline and the inbox, and leaves the incident where any process can go on.
+//!
+//! ```text
+//! Open             -> investigate   choose a mind
+//! Investigating    -> investigate   one turn, or the looks that it asked for
+//! Proposed         -> approve       allow | ask | refuse
+//! AwaitingApproval -> approve       approved | rejected | expired
+//! Executing        -> execute       intent, run, outcome
+//! Verifying        -> measure       fixed | not fixed | unverified
+//! Resolved | Escalated -> close     tell people, write the report
+//! ```
+
+use super::draft::Draft;
+pub use super::draft::Next;
+use super::{Desk, approve, close, events, execute, investigate, measure};
+use crate::model::alert::Severity;
+use crate::model::case::Case;
+use crate::model::incident::State;
+use crate::store::incidents::Lease;
+use crate::store::timeline::Stream;
+use crate::store::{Error, Store, inbox, timeline};
+
+/// What a state's file says about the step.
+pub(super) enum Flow {
+    /// The draft moved on; look at its state again.
+    Go,
+    /// An outside call comes next: commit what is drafted first.
+    CommitFirst,
+    /// Commit and come back then.
+    Rest(Next),
+    /// The step was committed on the way.
+    Done(Next),
+}
+
+/// A step in one process may cross this many states before it is committed; more is a bug.
+const STATES_MAX: usize = 32;
+
+/// Takes the next step of a leased incident.
+///
+/// # Errors
+/// `Fenced`: somebody else has the incident. Anything else: nothing was written, try again.
+pub async fn advance(desk: &Desk, lease: &Lease) -> Result<Next, Error> {
+    let stream = Stream::incident(lease.incident_id);
+    let (history, waiting) = case_file(&desk.store, stream).await?;
+    let mut draft = Draft::new(lease.clone(), history, desk.clock.now_ms());
+    events::fold(&mut draft, waiting);
+    for _ in 0..STATES_MAX {
+        let flow = match draft.case.state() {
+            State::Open => investigate::open(desk, &mut draft).await?,
+            State::Investigating => investigate::go_on(desk, &mut draft).await?,
+            State::Proposed => approve::judge(desk, &mut draft).await?,
+            State::AwaitingApproval => approve::wait(desk, &mut draft),
+            State::Executing => {
+                // The intent is committed inside, so the draft is used up there.
+                if draft.is_dirty() {
+                    Flow::CommitFirst
+                } else {
+                    return execute::execute(desk, draft).await;
+                }
+            }
+            State::Verifying => measure::verify(desk, &mut draft).await?,
+            State::Resolved | State::Escalated => close::close(desk, &mut draft)?,
+        };
+        match flow {
+            Flow::Go => {}
+            Flow::CommitFirst => return commit(desk, draft, Next::Again).await,
+            Flow::Rest(next) => return commit(desk, draft, next).await,
+            Flow::Done(next) => return Ok(next),
+        }
+    }
+    commit(desk, draft, Next::Again).await
+}
+
+/// Commits a draft.
+pub(super) async fn commit(desk: &Desk, draft: Draft, next: Next) -> Result<Next, Error> {
+    let page_due_at_ms = page_due(desk, &draft.case);
+    desk.store.commit(draft.into_step(next, page_due_at_ms)).await?;
+    Ok(next)
+}
+
+/// When a person has to be paged at the latest: never again once somebody was, or it is over.
+pub(super) fn page_due(desk: &Desk, case: &Case) -> Option<i64> {
+    if case.paged_at_ms.is_some() || case.acknowledged.is_some() || case.end.is_some() {
+        return None;
+    }
+    match case.severity {
+        Severity::Critical => Some(case.round_from_ms + desk.policy.critical_page_ms),
+        Severity::Warning => Some(case.round_from_ms + desk.policy.warning_page_ms),
+        Severity::Info => None,
+    }
+}
+
+async fn case_file(
+    store: &Store,
+    stream: Stream,
+) -> Result<(Vec<crate::model::timeline::Stored>, Vec<inbox::Item>), Error> {
+    store
+        .read(move |conn| {
+            Box::pin(async move {
+                let history = timeline::load(conn, &stream).await?;
+                let waiting = inbox::waiting(conn, &stream).await?;
+                Ok((history, waiting))
+            })
+        })
+        .await
+}

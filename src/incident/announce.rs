@@ -1,0 +1,190 @@
+//! The words of an incident for people. One function a transition; channels render them.
+
+use super::{DedupKey, Desk};
+use crate::clock::format_ms;
+use crate::model::action::Action;
+use crate::model::alert::Severity;
+use crate::model::call::sha256_hex;
+use crate::model::case::Case;
+use crate::model::entity::Located;
+use crate::model::ids::MessageId;
+use crate::model::message::{Event, Link, Message, Urgency};
+use crate::model::verdict::Autonomy;
+
+/// The incident was opened.
+pub(super) fn started(desk: &Desk, case: &Case, located: &Located, level: Autonomy) -> Message {
+    let urgency = if level == Autonomy::Page { Urgency::Page } else { Urgency::Tell };
+    let mut message = base(desk, case, Event::Started, urgency);
+    message.facts = facts(case, located);
+    if let Some(lead) = case.lead() {
+        message.paragraphs.push(lead.summary().to_owned());
+    }
+    for missing in &located.missing {
+        message.paragraphs.push(format!(
+            "{}={} is not in the inventory, so it is looked at by metrics only and nothing is \
+             changed. Add: {}",
+            missing.label, missing.value, missing.line
+        ));
+    }
+    message
+}
+
+/// An approval waits.
+pub(super) fn needs_you(desk: &Desk, case: &Case, action: &Action, preview: Option<&str>) -> Message {
+    let urgency = match case.severity {
+        Severity::Critical => Urgency::Page,
+        Severity::Warning | Severity::Info => Urgency::Tell,
+    };
+    let mut message = base(desk, case, Event::NeedsYou, urgency);
+    let proposal = &action.proposal;
+    message.title = format!("{}: {}", case.title, proposal.call.tool);
+    message.facts = vec![
+        ("Call".into(), proposal.call.to_string()),
+        ("Risk".into(), proposal.risk.as_str().into()),
+        ("Expires".into(), action.expires_at_ms.map(format_ms).unwrap_or_default()),
+    ];
+    message.paragraphs.push(proposal.description.clone());
+    message.paragraphs.push(proposal.reason.clone());
+    if let Some(verdict) = &action.verdict {
+        message.paragraphs.push(verdict.reason());
+    }
+    message.paragraphs.extend(proposal.rollback.clone());
+    message.paragraphs.extend(preview.map(str::to_owned));
+    message.paragraphs.retain(|paragraph| !paragraph.trim().is_empty());
+    message.links.insert(0, link(desk, "Approve or reject", &format!("/confirm/{}", action.id())));
+    message
+}
+
+/// Verified: the problem is gone.
+pub(super) fn resolved(desk: &Desk, case: &Case, by: &str) -> Message {
+    let mut message = base(desk, case, Event::Resolved, Urgency::Tell);
+    message.paragraphs.push(by.to_owned());
+    message.paragraphs.extend(cause(case));
+    message.paragraphs.extend(changes(case));
+    message
+}
+
+/// A person has to take over.
+pub(super) fn escalated(desk: &Desk, case: &Case, why: &str) -> Message {
+    let mut message = base(desk, case, Event::Escalated, loudness(case));
+    message.paragraphs.push(why.to_owned());
+    message.paragraphs.extend(cause(case));
+    if let Some(conclusion) = &case.conclusion {
+        message.paragraphs.push(conclusion.remaining.clone());
+    }
+    message.paragraphs.extend(changes(case));
+    message.paragraphs.retain(|paragraph| !paragraph.trim().is_empty());
+    message
+}
+
+/// It has taken too long without anybody hearing of it.
+pub(super) fn overdue(desk: &Desk, case: &Case) -> Message {
+    let mut message = base(desk, case, Event::Escalated, Urgency::Page);
+    message.paragraphs.push(format!(
+        "Opened {} and not resolved; the investigation goes on.",
+        format_ms(case.opened_at_ms)
+    ));
+    message
+}
+
+/// A change may or may not have happened.
+pub(super) fn unknown_outcome(desk: &Desk, case: &Case, action: &Action) -> Message {
+    let mut message = base(desk, case, Event::Escalated, loudness(case));
+    message.title = format!("{}: unknown outcome of {}", case.title, action.proposal.call.tool);
+    message.facts = vec![("Call".into(), action.proposal.call.to_string())];
+    message.paragraphs.push(
+        "The change was started or was about to be, and its outcome was not seen. It is not \
+         repeated; please look at the target."
+            .into(),
+    );
+    message.paragraphs.extend(action.outcome.clone());
+    message
+}
+
+/// A named person took the incident.
+pub(super) fn acknowledged(desk: &Desk, case: &Case, by: &str) -> Message {
+    let mut message = base(desk, case, Event::Acknowledged, Urgency::Tell);
+    message.paragraphs.push(format!("Taken by {by}."));
+    message
+}
+
+/// The mind or a runbook has something to say.
+pub(super) fn note(
+    desk: &Desk,
+    case: &Case,
+    note: &crate::tools::Note,
+) -> Message {
+    let mut message = base(desk, case, Event::Note, note.urgency);
+    message.paragraphs.push(note.message.clone());
+    message.paragraphs.extend(note.details.clone());
+    if note.channel != "all" {
+        message.channels = vec![note.channel.clone()];
+    }
+    message
+}
+
+/// Mere information wakes nobody.
+fn loudness(case: &Case) -> Urgency {
+    match case.severity {
+        Severity::Critical | Severity::Warning => Urgency::Page,
+        Severity::Info => Urgency::Tell,
+    }
+}
+
+fn base(desk: &Desk, case: &Case, event: Event, urgency: Urgency) -> Message {
+    Message {
+        id: MessageId::new(),
+        scope: case.scope.clone(),
+        incident_id: Some(case.id),
+        event,
+        urgency,
+        severity: case.severity,
+        title: case.title.clone(),
+        facts: Vec::new(),
+        paragraphs: Vec::new(),
+        links: vec![link(desk, "Incident", &format!("/incidents/{}", case.id))],
+        dedup_key: dedup_key(desk, case),
+        created_at_ms: desk.clock.now_ms(),
+        channels: Vec::new(),
+    }
+}
+
+fn facts(case: &Case, located: &Located) -> Vec<(String, String)> {
+    let alert = case.lead().map_or("", |lead| lead.name()).to_owned();
+    let mut facts =
+        vec![("Severity".into(), case.severity.as_str().to_owned()), ("Alert".into(), alert)];
+    for (name, targets) in [("Host", &located.hosts), ("Service", &located.services)] {
+        if !targets.is_empty() {
+            facts.push((name.into(), targets.join(", ")));
+        }
+    }
+    facts.push(("Alerts".into(), case.alerts.len().to_string()));
+    facts.push(("Mind".into(), case.mind.clone().unwrap_or_default()));
+    facts
+}
+
+fn cause(case: &Case) -> Option<String> {
+    let conclusion = case.conclusion.as_ref()?;
+    let hypothesis = if conclusion.is_hypothesis() { " (hypothesis)" } else { "" };
+    Some(format!("Cause{hypothesis}: {}", conclusion.root_cause))
+}
+
+fn changes(case: &Case) -> Vec<String> {
+    case.actions
+        .iter()
+        .map(|action| format!("{}: {}", action.proposal.call, action.state.as_str()))
+        .collect()
+}
+
+fn link(desk: &Desk, label: &str, path: &str) -> Link {
+    let url = format!("{}{path}", desk.policy.public_url.trim_end_matches('/'));
+    Link { label: label.to_owned(), url }
+}
+
+/// Alertmanager's key is the hex SHA-256 of its group key (its `notify/util.go`).
+fn dedup_key(desk: &Desk, case: &Case) -> String {
+    match (desk.policy.dedup, &case.group_key) {
+        (DedupKey::Alertmanager, Some(group_key)) => sha256_hex(group_key.as_bytes()),
+        (DedupKey::Alertmanager, None) | (DedupKey::Own, _) => format!("watchkeeper-{}", case.id),
+    }
+}

@@ -1,0 +1,47 @@
+//! Resolved and Escalated: people are told, the report is written, and the incident waits for news.
+
+use super::advance::Flow;
+use super::draft::{Draft, Next};
+use super::{Desk, announce};
+use crate::model::case::Ending;
+use crate::model::timeline::Entry;
+use crate::store::Error;
+
+/// Announces the ending and writes the report once.
+pub(super) fn close(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
+    let Some(end) = draft.case.end.clone() else { return Ok(Flow::Go) };
+    acknowledge(desk, draft);
+    let round = draft.case.round;
+    match end.how {
+        Ending::Resolved => {
+            let message = announce::resolved(desk, &draft.case, &end.why);
+            draft.announce(&format!("resolved:{round}"), message);
+        }
+        Ending::Escalated => {
+            let message = announce::escalated(desk, &draft.case, &end.why);
+            draft.announce(&format!("escalated:{round}"), message);
+        }
+    }
+    let reported = draft.case.report.as_ref().is_some_and(|report| report.at_ms >= end.at_ms);
+    if !reported {
+        // The report tells of what is committed; what is still drafted goes first.
+        if draft.is_dirty() {
+            return Ok(Flow::CommitFirst);
+        }
+        let located = desk.located(&draft.case);
+        let report =
+            crate::report::build(&draft.case, &draft.history, Some(&located), draft.now_ms);
+        let body = serde_json::to_string(&report)
+            .map_err(|error| Error::Corrupt(format!("the report is no JSON: {error}")))?;
+        let hash = draft.keep_blob(desk.redactor.json_text(&body).into_owned());
+        draft.add(Entry::ReportWritten { hash });
+    }
+    Ok(Flow::Rest(Next::WhenTold))
+}
+
+fn acknowledge(desk: &Desk, draft: &mut Draft) {
+    if let Some((by, _)) = draft.case.acknowledged.clone() {
+        let message = announce::acknowledged(desk, &draft.case, &by);
+        draft.announce(&format!("acknowledged:{}", draft.case.round), message);
+    }
+}

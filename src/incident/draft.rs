@@ -1,0 +1,204 @@
+//! A step in the making: entries and everything else that will be committed with them.
+
+use crate::model::call::Call;
+use crate::model::case::Case;
+use crate::model::ids::{ActionId, InboxId};
+use crate::model::incident::State;
+use crate::model::action::ActionState;
+use crate::model::message::Message;
+use crate::model::timeline::{Entry, OutputRef, Stored, Success, Usage};
+use crate::redact::Redactor;
+use crate::store::actions;
+use crate::store::blobs::Blob;
+use crate::store::incidents::Lease;
+use crate::store::step::{Announcement, Change, Projection, Step};
+use crate::store::timeline::Head;
+use crate::tools::excerpt;
+use serde_json::Value;
+
+/// Facts of an output beyond this are not kept for conditions; the text still is.
+const DATA_BYTES_MAX: usize = 16 * 1024;
+
+/// When the incident wants its next step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    Again,
+    At(i64),
+    /// When the inbox says so.
+    WhenTold,
+}
+
+/// The step in the making. `case` is always the fold of what is stored and what is drafted.
+pub struct Draft {
+    pub case: Case,
+    pub now_ms: i64,
+    /// The entries that were stored when the step began.
+    pub history: Vec<Stored>,
+    lease: Lease,
+    after: Head,
+    entries: Vec<(i64, Entry)>,
+    folded: Vec<InboxId>,
+    changes: Vec<Change>,
+    messages: Vec<Announcement>,
+    blobs: Vec<Blob>,
+    usage: Usage,
+}
+
+impl Draft {
+    pub fn new(lease: Lease, history: Vec<Stored>, now_ms: i64) -> Self {
+        let case = Case::fold(lease.incident_id, &lease.scope, &history);
+        let after = Head { seq: case.seq, hash: case.head.clone() };
+        Self {
+            case,
+            now_ms,
+            history,
+            lease,
+            after,
+            entries: Vec::new(),
+            folded: Vec::new(),
+            changes: Vec::new(),
+            messages: Vec::new(),
+            blobs: Vec::new(),
+            usage: Usage::default(),
+        }
+    }
+
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Whether there is something to commit.
+    pub fn is_dirty(&self) -> bool {
+        !self.entries.is_empty() || !self.folded.is_empty()
+    }
+
+    /// Adds an entry and folds it in at once.
+    pub fn add(&mut self, entry: Entry) {
+        self.add_at(self.now_ms, entry);
+    }
+
+    /// Adds an entry that happened at another time.
+    pub fn add_at(&mut self, at_ms: i64, entry: Entry) {
+        // The hash is given by the store; nothing in a case depends on it before the commit.
+        let stored =
+            Stored { seq: self.case.seq + 1, at_ms, entry: entry.clone(), hash: String::new() };
+        self.case.apply(&stored);
+        self.entries.push((at_ms, entry));
+    }
+
+    /// An inbox item was looked at.
+    pub fn fold(&mut self, id: InboxId) {
+        self.folded.push(id);
+    }
+
+    /// Announces a transition once.
+    pub fn announce(&mut self, transition: &str, message: Message) {
+        if self.case.announced.contains(transition) {
+            return;
+        }
+        self.add(Entry::MessageQueued {
+            message_id: message.id,
+            transition: transition.to_owned(),
+            title: message.title.clone(),
+            urgency: message.urgency,
+        });
+        self.messages.push(Announcement { transition: transition.to_owned(), message });
+    }
+
+    /// Moves an action's row along with its entry.
+    pub fn move_action(&mut self, id: ActionId, from: ActionState, to: ActionState) {
+        self.changes.push(Change::Move { id, from, to });
+    }
+
+    /// Adds an action's row.
+    pub fn insert_action(&mut self, row: actions::Row) {
+        self.changes.push(Change::Insert(Box::new(row)));
+    }
+
+    /// Counts what a turn cost.
+    pub fn charge(&mut self, usage: Usage) {
+        self.usage.add(usage);
+    }
+
+    /// Answers a call with words of ours.
+    pub fn answer(&mut self, call_id: &str, outcome: Success, text: impl Into<String>) {
+        self.add(Entry::Answered {
+            call_id: call_id.to_owned(),
+            outcome,
+            text: text.into(),
+            data: Value::Null,
+            output: None,
+            duration_ms: 0,
+        });
+    }
+
+    /// Cuts an output to what a mind is shown, and keeps the whole when something was cut.
+    pub fn keep_output(
+        &mut self,
+        redactor: &Redactor,
+        text: &str,
+        bytes_max: usize,
+    ) -> (String, Option<OutputRef>) {
+        let clean = redactor.text(text).into_owned();
+        if clean.len() <= bytes_max {
+            return (clean, None);
+        }
+        let blob = Blob::new(clean, self.now_ms);
+        let shown = excerpt(&blob.body, bytes_max, &blob.hash);
+        let reference = blob.reference();
+        self.blobs.push(blob);
+        (shown, Some(reference))
+    }
+
+    /// Keeps a text under its hash.
+    pub fn keep_blob(&mut self, body: String) -> String {
+        let blob = Blob::new(body, self.now_ms);
+        let hash = blob.hash.clone();
+        self.blobs.push(blob);
+        hash
+    }
+
+    /// The step as the store commits it.
+    pub fn into_step(self, next: Next, page_due_at_ms: Option<i64>) -> Step {
+        let state = self.case.state();
+        Step {
+            lease: self.lease,
+            after: self.after,
+            entries: self.entries,
+            folded: self.folded,
+            row: Projection {
+                title: self.case.title.clone(),
+                severity: self.case.severity,
+                state,
+                due_at_ms: match next {
+                    Next::Again => Some(self.now_ms),
+                    Next::At(at_ms) => Some(at_ms),
+                    Next::WhenTold => None,
+                },
+                page_due_at_ms,
+                ended_at_ms: (state == State::Resolved).then_some(self.now_ms),
+            },
+            actions: self.changes,
+            intent: None,
+            messages: self.messages,
+            blobs: self.blobs,
+            usage: self.usage,
+            at_ms: self.now_ms,
+        }
+    }
+}
+
+/// Facts for conditions, unless there are too many of them.
+pub fn bounded_data(data: Value) -> Value {
+    if data.to_string().len() <= DATA_BYTES_MAX { data } else { Value::Null }
+}
+
+/// A call with the secrets in its arguments replaced, so that none is stored, shown or run.
+pub fn redacted(redactor: &Redactor, mut call: Call) -> Call {
+    let mut args = Value::Object(std::mem::take(&mut call.args));
+    redactor.json(&mut args);
+    if let Value::Object(map) = args {
+        call.args = map;
+    }
+    call
+}

@@ -1,0 +1,132 @@
+//! What others bring to an incident, and what it means in each state.
+//!
+//! The matrix `event x state` has no empty cell: an event is folded into the timeline, or ignored
+//! with a reason. What a folded event sets in motion (superseding, resolving) follows here too.
+
+use super::draft::Draft;
+use crate::model::action::ActionState;
+use crate::model::case::Case;
+use crate::model::incident::State;
+use crate::model::timeline::Entry;
+use crate::store::inbox::Item;
+
+/// What becomes of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reaction {
+    Fold,
+    Ignore(&'static str),
+}
+
+/// Folds what waits into the draft, in the order of arrival.
+pub(super) fn fold(draft: &mut Draft, waiting: Vec<Item>) {
+    for item in waiting {
+        match react(&draft.case, &item.entry) {
+            Reaction::Fold => draft.add_at(item.at_ms, item.entry),
+            Reaction::Ignore(because) => tracing::info!(
+                incident.id = %draft.case.id,
+                event = item.entry.kind(),
+                because,
+                "ignored an event"
+            ),
+        }
+        draft.fold(item.id);
+    }
+    after_events(draft);
+}
+
+/// The matrix.
+pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
+    let state = case.state();
+    match event {
+        Entry::Opened { .. } if case.seq > 0 => Reaction::Ignore("it was opened before"),
+        Entry::Opened { .. } => Reaction::Fold,
+        // A firing alert joins in every state, and opens a resolved incident again.
+        Entry::AlertFired { .. } => Reaction::Fold,
+        Entry::AlertResolved { .. } => match state {
+            State::Open
+            | State::Investigating
+            | State::Proposed
+            | State::AwaitingApproval
+            | State::Executing
+            | State::Verifying
+            | State::Escalated => Reaction::Fold,
+            State::Resolved => Reaction::Ignore("the incident is resolved already"),
+        },
+        Entry::Decided { action_id, .. } => match case.action(*action_id).map(|a| a.state) {
+            Some(ActionState::Awaiting) => Reaction::Fold,
+            Some(_) => Reaction::Ignore("the action no longer waits for a decision"),
+            None => Reaction::Ignore("the incident has no such action"),
+        },
+        Entry::Acknowledged { .. } => match state {
+            State::Resolved => Reaction::Ignore("there is nothing left to take over"),
+            State::Open
+            | State::Investigating
+            | State::Proposed
+            | State::AwaitingApproval
+            | State::Executing
+            | State::Verifying
+            | State::Escalated => Reaction::Fold,
+        },
+        Entry::MessageQueued { transition, .. } if case.announced.contains(transition) => {
+            Reaction::Ignore("it was announced before")
+        }
+        Entry::MessageQueued { .. } => Reaction::Fold,
+        Entry::Started { .. }
+        | Entry::TurnTaken { .. }
+        | Entry::Judged { .. }
+        | Entry::Answered { .. }
+        | Entry::Proposed { .. }
+        | Entry::ActionJudged { .. }
+        | Entry::ApprovalOpened { .. }
+        | Entry::Expired { .. }
+        | Entry::Superseded { .. }
+        | Entry::IntentWritten { .. }
+        | Entry::OutcomeRecorded { .. }
+        | Entry::VerificationStarted { .. }
+        | Entry::Measured { .. }
+        | Entry::Concluded { .. }
+        | Entry::Resolved { .. }
+        | Entry::Escalated { .. }
+        | Entry::ReportWritten { .. }
+        | Entry::Unknown(_) => Reaction::Ignore("only a step of the incident itself writes this"),
+    }
+}
+
+/// When every alert has its resolved notice: a change that has not started is superseded, and an
+/// incident without a change in flight is over.
+fn after_events(draft: &mut Draft) {
+    if !draft.case.all_alerts_resolved() {
+        return;
+    }
+    supersede_unstarted(draft, "every alert was resolved in the meantime");
+    let over = match draft.case.state() {
+        State::Open | State::Investigating | State::Proposed | State::AwaitingApproval => true,
+        // A conclusion waits for its measurement, which the notices settle.
+        State::Verifying => draft.case.unverified_action().is_none(),
+        State::Escalated => true,
+        State::Executing | State::Resolved => false,
+    };
+    if over {
+        draft.add(Entry::Resolved { by: "every alert got its resolved notice".into() });
+    }
+}
+
+fn supersede_unstarted(draft: &mut Draft, why: &str) {
+    let Some(action) = draft.case.open_action() else { return };
+    let (id, from) = (action.id(), action.state);
+    match from {
+        ActionState::Proposed => {}
+        ActionState::Allowed | ActionState::Awaiting | ActionState::Approved => {
+            draft.move_action(id, from, ActionState::Superseded);
+        }
+        ActionState::Intended
+        | ActionState::Refused
+        | ActionState::Rejected
+        | ActionState::Expired
+        | ActionState::Superseded
+        | ActionState::Done
+        | ActionState::Failed
+        | ActionState::Unknown => return,
+    }
+    draft.add(Entry::Superseded { action_id: id, why: why.to_owned() });
+}

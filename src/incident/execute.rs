@@ -1,0 +1,209 @@
+//! Executing: intent, run, outcome. The only place from which a change starts.
+//!
+//! A fresh permission is judged again with today's rules and a second look at the target; then the
+//! intent is committed, and only the process that committed it runs the tool. Whoever finds an
+//! intent without an outcome records it as unknown and never runs it.
+
+use super::advance::{commit, page_due};
+use super::draft::{Draft, Next, bounded_data};
+use super::{Desk, announce};
+use crate::action::gate::NotRun;
+use crate::model::action::{Action, ActionState};
+use crate::model::timeline::{Entry, Outcome, Success};
+use crate::model::verdict::Decision;
+use crate::safety::permit::Consent;
+use crate::safety::verdict::Verdict;
+use crate::store::{Error, actions};
+use crate::tools::{Bounds, Done, Error as ToolError};
+use std::time::Instant;
+
+/// Moves the open action on.
+pub(super) async fn execute(desk: &Desk, mut draft: Draft) -> Result<Next, Error> {
+    let Some(action) = draft.case.open_action().cloned() else {
+        return commit(desk, draft, Next::Again).await;
+    };
+    match action.state {
+        ActionState::Allowed => start(desk, draft, action, Consent::None).await,
+        ActionState::Approved => start(desk, draft, action, Consent::Approved).await,
+        ActionState::Intended => {
+            lost(desk, &mut draft, &action);
+            commit(desk, draft, Next::Again).await
+        }
+        ActionState::Proposed
+        | ActionState::Refused
+        | ActionState::Awaiting
+        | ActionState::Rejected
+        | ActionState::Expired
+        | ActionState::Superseded
+        | ActionState::Done
+        | ActionState::Failed
+        | ActionState::Unknown => commit(desk, draft, Next::Again).await,
+    }
+}
+
+async fn start(
+    desk: &Desk,
+    mut draft: Draft,
+    action: Action,
+    consent: Consent,
+) -> Result<Next, Error> {
+    let judged = match judge_again(desk, &draft, &action, consent).await? {
+        Ok(verdict) => verdict,
+        Err(why) => {
+            supersede(&mut draft, &action, &why);
+            return commit(desk, draft, Next::Again).await;
+        }
+    };
+    draft.now_ms = desk.clock.now_ms();
+    let start_before_ms = draft.now_ms + desk.policy.start_within_ms;
+    draft.add(Entry::IntentWritten { action_id: action.id(), start_before_ms });
+    let page_due_at_ms = page_due(desk, &draft.case);
+    let (lease, mut history, now_ms) = (draft.lease().clone(), draft.history.clone(), draft.now_ms);
+    let mut step = draft.into_step(Next::Again, page_due_at_ms);
+    step.intent = Some(actions::Intent {
+        action_id: action.id(),
+        incident_id: lease.incident_id,
+        from: action.state,
+        limits: judged.limits().to_vec(),
+        at_ms: now_ms,
+    });
+    let call = &action.proposal.call;
+    let intended = match desk.gate.intend(step, &judged, call, consent).await {
+        Ok(intended) => intended,
+        Err(NotRun::Store(error)) => {
+            let draft = Draft::new(lease, history, now_ms);
+            return refused(desk, draft, &action, error).await;
+        }
+    };
+    history.extend(intended.stored.iter().cloned());
+    let bounds = Bounds {
+        start_before_ms,
+        timeout_ms: desk.policy.tool_timeout_ms,
+        output_bytes_max: desk.policy.output_bytes_max,
+    };
+    let started = Instant::now();
+    let result = desk.gate.run(intended, action.basis.clone(), bounds).await;
+    let duration_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let mut draft = Draft::new(lease, history, desk.clock.now_ms());
+    record(desk, &mut draft, &action, result, duration_ms);
+    commit(desk, draft, Next::Again).await
+}
+
+/// Judges the call with the rules in force and looks at the target again. `Err` says why the
+/// permission no longer stands.
+async fn judge_again(
+    desk: &Desk,
+    draft: &Draft,
+    action: &Action,
+    consent: Consent,
+) -> Result<Result<Verdict, String>, Error> {
+    let proposal = &action.proposal;
+    let facts = desk.facts(&draft.case);
+    let judged = desk.gate.judge_write(&facts, &proposal.call, proposal.wants_person).await?;
+    let record = judged.verdict.record();
+    let before = action.verdict.as_ref().map(|verdict| verdict.rules_version.as_str());
+    match (record.decision, consent) {
+        (Decision::Refuse, _) => return Ok(Err(format!("now refused: {}", record.reason()))),
+        (Decision::Ask, Consent::None) => {
+            return Ok(Err(format!("now needs a person: {}", record.reason())));
+        }
+        (Decision::Ask, Consent::Approved) if before != Some(record.rules_version.as_str()) => {
+            return Ok(Err("the safety rules changed since it was approved".into()));
+        }
+        (Decision::Allow, _) | (Decision::Ask, Consent::Approved) => {}
+    }
+    let basis = judged.captured.basis.as_ref();
+    if let Err(drift) = desk.gate.drift(&proposal.call, action.basis.as_ref(), basis) {
+        return Ok(Err(drift));
+    }
+    Ok(Ok(judged.verdict))
+}
+
+/// The intent transaction said no; nothing was started.
+async fn refused(
+    desk: &Desk,
+    mut draft: Draft,
+    action: &Action,
+    error: Error,
+) -> Result<Next, Error> {
+    let why = match error {
+        Error::OverLimit(over) => {
+            let used: Vec<String> = over
+                .iter()
+                .map(|(limit, count)| format!("{}: {count} of {}", limit.key, limit.max))
+                .collect();
+            format!("a limit was used up meanwhile: {}", used.join("; "))
+        }
+        Error::NoLonger(why) => why,
+        Error::Unavailable(_)
+        | Error::Busy
+        | Error::Fenced
+        | Error::Conflict(_)
+        | Error::Corrupt(_) => return Err(error),
+    };
+    supersede(&mut draft, action, &why);
+    commit(desk, draft, Next::Again).await
+}
+
+fn supersede(draft: &mut Draft, action: &Action, why: &str) {
+    draft.move_action(action.id(), action.state, ActionState::Superseded);
+    draft.add(Entry::Superseded { action_id: action.id(), why: why.to_owned() });
+    let text = format!("superseded, not done: {why}");
+    draft.answer(&action.proposal.call_id, Success::Refused, text);
+}
+
+fn record(
+    desk: &Desk,
+    draft: &mut Draft,
+    action: &Action,
+    result: Result<Done, ToolError>,
+    duration_ms: i64,
+) {
+    let (outcome, text) = match result {
+        Ok(Done::Output(output)) => {
+            let data = bounded_data(output.data);
+            (Outcome::Done, with_data(output.text, &data))
+        }
+        Ok(Done::Message(_) | Done::Proposal(_) | Done::ReadBack(_)) => {
+            (Outcome::Failed, "the tool answered something that is no outcome of a change".into())
+        }
+        Err(ToolError::Tell(why)) => (Outcome::Failed, why),
+        Err(ToolError::OutcomeUnknown(why)) => (Outcome::Unknown, why),
+    };
+    let (text, output) = draft.keep_output(&desk.redactor, &text, desk.policy.output_bytes_max);
+    end(desk, draft, action, outcome, text, output, duration_ms);
+}
+
+fn with_data(text: String, data: &serde_json::Value) -> String {
+    if text.is_empty() && !data.is_null() { data.to_string() } else { text }
+}
+
+/// An intent without an outcome: the process that wrote it is gone.
+fn lost(desk: &Desk, draft: &mut Draft, action: &Action) {
+    let text = "the process stopped between the intent and the outcome".to_owned();
+    end(desk, draft, action, Outcome::Unknown, text, None, 0);
+}
+
+fn end(
+    desk: &Desk,
+    draft: &mut Draft,
+    action: &Action,
+    outcome: Outcome,
+    text: String,
+    output: Option<crate::model::timeline::OutputRef>,
+    duration_ms: i64,
+) {
+    let to = match outcome {
+        Outcome::Done => ActionState::Done,
+        Outcome::Failed => ActionState::Failed,
+        Outcome::Unknown => ActionState::Unknown,
+    };
+    draft.move_action(action.id(), ActionState::Intended, to);
+    draft.add(Entry::OutcomeRecorded { action_id: action.id(), outcome, text, output, duration_ms });
+    if outcome == Outcome::Unknown
+        && let Some(action) = draft.case.action(action.id()).cloned()
+    {
+        let message = announce::unknown_outcome(desk, &draft.case, &action);
+        draft.announce(&format!("unknown:{}", action.id()), message);
+    }
+}

@@ -1,0 +1,323 @@
+//! Open and Investigating: choose a mind, ask it for a turn, run the looks that it asked for.
+
+use super::advance::Flow;
+use super::draft::{Draft, bounded_data, redacted};
+use super::{Desk, announce};
+use crate::action::gate::Facts;
+use crate::agent::{Asked, Error as MindError, Thought, View, budget::Spent};
+use crate::model::action::{Proposal, Risk, Wanted};
+use crate::model::call::Call;
+use crate::model::case::CallState;
+use crate::model::ids::ActionId;
+use crate::model::timeline::{Entry, Success, TurnCall};
+use crate::model::tool::{Effect, ToolSpec};
+use crate::model::verdict::Decision;
+use crate::store::Error;
+use crate::tools::{Bounds, Done, Error as ToolError, Output, ReadBack, Request, excerpt};
+use futures::future::join_all;
+use std::time::Instant;
+
+/// Chooses the mind and tells people that the incident is looked at.
+pub(super) async fn open(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
+    let mut mind = desk.minds.first();
+    let mut why = String::from("first choice");
+    if mind.name() == crate::agent::model::NAME
+        && let Some(spent) = budget_spent(desk, draft).await?
+    {
+        mind = &desk.minds.runbook;
+        why = format!("the model's budget is spent: {spent}");
+    } else if desk.minds.model.is_none() {
+        why = "no model is configured".into();
+    }
+    draft.add(Entry::Started { mind: mind.name().to_owned(), why });
+    let facts = desk.facts(&draft.case);
+    let labels: Vec<_> = facts.labels.iter().collect();
+    let level = desk.gate.checker.granted(&labels).autonomy;
+    let message = announce::started(desk, &draft.case, &facts.located, level);
+    draft.announce(&format!("started:{}", draft.case.round), message);
+    Ok(Flow::Go)
+}
+
+/// Runs what waits to run, else asks the mind.
+pub(super) async fn go_on(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
+    if draft.is_dirty() {
+        return Ok(Flow::CommitFirst);
+    }
+    if draft.case.reads_to_run().is_empty() { ask(desk, draft).await } else { look(desk, draft).await }
+}
+
+async fn ask(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
+    let name = draft.case.mind.clone().unwrap_or_default();
+    let mind = desk.minds.get(&name);
+    if mind.name() == crate::agent::model::NAME
+        && let Some(spent) = budget_spent(desk, draft).await?
+    {
+        fall_back(desk, draft, &format!("the model's budget is spent: {spent}"));
+        return Ok(Flow::Go);
+    }
+    let located = desk.located(&draft.case);
+    let tools: Vec<ToolSpec> = desk.gate.register.specs().cloned().collect();
+    let started = Instant::now();
+    let view =
+        View { case: &draft.case, located: &located, tools: &tools, now_ms: draft.now_ms };
+    match mind.next(view).await {
+        Ok(thought) => {
+            let took_ms = elapsed_ms(started);
+            draft.now_ms = desk.clock.now_ms();
+            take_turn(desk, draft, mind.name(), thought, took_ms);
+        }
+        Err(MindError::Down(why)) if mind.name() != desk.minds.runbook.name() => {
+            draft.now_ms = desk.clock.now_ms();
+            fall_back(desk, draft, &format!("every model is down: {why}"));
+        }
+        Err(MindError::Down(why)) => {
+            draft.now_ms = desk.clock.now_ms();
+            draft.add(Entry::Escalated { why: format!("nobody could investigate: {why}") });
+        }
+    }
+    Ok(Flow::Go)
+}
+
+fn fall_back(desk: &Desk, draft: &mut Draft, why: &str) {
+    let why = desk.redactor.text(why).into_owned();
+    draft.add(Entry::Started { mind: desk.minds.runbook.name().to_owned(), why });
+}
+
+async fn budget_spent(desk: &Desk, draft: &Draft) -> Result<Option<String>, Error> {
+    let day = desk.store.usage_of_day(&draft.case.scope, draft.now_ms).await?;
+    let spent = Spent { tokens_today: day.tokens, cost_micros_today: day.cost_micros };
+    Ok(desk.budget.spent(&draft.case, spent, draft.now_ms))
+}
+
+/// Writes the turn down: each call is completed, judged and recorded before anything runs.
+fn take_turn(desk: &Desk, draft: &mut Draft, mind: &str, thought: Thought, duration_ms: i64) {
+    let asked: Vec<(Asked, Result<Call, String>, Effect)> =
+        thought.calls.into_iter().map(|asked| complete(desk, asked)).collect();
+    let turn = i64::try_from(draft.case.turns.len()).unwrap_or(i64::MAX) + 1;
+    draft.add(Entry::TurnTaken {
+        turn,
+        mind: mind.to_owned(),
+        said: desk.redactor.text(&thought.said).into_owned(),
+        raw: thought.raw,
+        calls: asked
+            .iter()
+            .map(|(asked, completed, effect)| TurnCall {
+                id: asked.id.clone(),
+                call: completed.clone().unwrap_or_else(|_| redacted(&desk.redactor, asked.call())),
+                effect: *effect,
+            })
+            .collect(),
+        usage: thought.usage,
+        duration_ms,
+    });
+    draft.charge(thought.usage);
+    let facts = desk.facts(&draft.case);
+    for (asked, completed, effect) in asked {
+        match completed {
+            Err(complaint) => draft.answer(&asked.id, Success::Refused, complaint),
+            Ok(call) => match effect {
+                Effect::Read | Effect::Talk => judge_look(desk, draft, &facts, &asked.id, &call),
+                Effect::Write => {
+                    let reason = call.text("reason").unwrap_or(&thought.said).to_owned();
+                    propose(desk, draft, &asked.id, call, reason);
+                }
+            },
+        }
+    }
+    if let Some(conclusion) = thought.conclusion {
+        draft.add(Entry::Concluded { conclusion });
+    }
+}
+
+fn complete(desk: &Desk, asked: Asked) -> (Asked, Result<Call, String>, Effect) {
+    let call = redacted(&desk.redactor, asked.call());
+    let completed = asked.args.clone().and_then(|_| desk.gate.register.complete(&call));
+    let effect =
+        desk.gate.register.get(&asked.tool).map_or(Effect::Read, |tool| tool.spec().effect);
+    (asked, completed, effect)
+}
+
+fn judge_look(desk: &Desk, draft: &mut Draft, facts: &Facts, call_id: &str, call: &Call) {
+    let verdict = desk.gate.judge_read(facts, call);
+    let record = verdict.record().clone();
+    let refusal = match record.decision {
+        Decision::Allow => None,
+        Decision::Ask => Some(format!("a look that needs a person is not done: {}", record.reason())),
+        Decision::Refuse => Some(format!("refused: {}", record.reason())),
+    };
+    draft.add(Entry::Judged { call_id: call_id.to_owned(), verdict: record });
+    if let Some(refusal) = refusal {
+        draft.answer(call_id, Success::Refused, refusal);
+    }
+}
+
+/// Makes a change a proposed action; one at a time, so that each effect can be measured.
+fn propose(desk: &Desk, draft: &mut Draft, call_id: &str, call: Call, reason: String) {
+    let request = Request {
+        description: format!("{call}"),
+        call,
+        reason,
+        risk: Risk::Low,
+        rollback: None,
+    };
+    propose_request(desk, draft, call_id, request, Wanted::Rules);
+}
+
+fn propose_request(
+    desk: &Desk,
+    draft: &mut Draft,
+    call_id: &str,
+    request: Request,
+    wants_person: Wanted,
+) {
+    if draft.case.open_action().is_some() {
+        draft.answer(
+            call_id,
+            Success::Refused,
+            "one change at a time: wait for the outcome of the one before, then ask again",
+        );
+        return;
+    }
+    let clean = |text: String| desk.redactor.text(&text).into_owned();
+    draft.add(Entry::Proposed {
+        proposal: Proposal {
+            action_id: ActionId::new(),
+            call_id: call_id.to_owned(),
+            call: request.call,
+            reason: clean(request.reason),
+            description: clean(request.description),
+            risk: request.risk,
+            rollback: request.rollback.map(clean),
+            wants_person,
+        },
+    });
+}
+
+/// Runs the allowed looks of the last turn side by side.
+async fn look(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
+    let facts = desk.facts(&draft.case);
+    let waiting: Vec<CallState> = draft.case.reads_to_run().into_iter().cloned().collect();
+    let bounds = Bounds {
+        start_before_ms: i64::MAX,
+        timeout_ms: desk.policy.tool_timeout_ms,
+        output_bytes_max: desk.policy.output_bytes_max,
+    };
+    let runs = waiting.iter().map(|state| {
+        let (call, facts) = (&state.request.call, &facts);
+        async move {
+            let started = Instant::now();
+            // The verdict on the timeline is a record; the permit needs one from the checker.
+            let verdict = desk.gate.judge_read(facts, call);
+            (desk.gate.read(&verdict, call, bounds).await, elapsed_ms(started))
+        }
+    });
+    let results = join_all(runs).await;
+    draft.now_ms = desk.clock.now_ms();
+    for (state, (result, duration_ms)) in waiting.iter().zip(results) {
+        let call_id = &state.request.id;
+        match result {
+            Ok(Done::Output(output)) => answer_output(desk, draft, call_id, output, duration_ms),
+            Ok(Done::Message(note)) => {
+                let message = announce::note(desk, &draft.case, &note);
+                draft.announce(&format!("note:{call_id}"), message);
+                draft.answer(call_id, Success::Ok, "queued for delivery");
+            }
+            Ok(Done::ReadBack(wanted)) => {
+                let (outcome, text) = read_back(desk, &wanted).await?;
+                draft.answer(call_id, outcome, text);
+            }
+            Ok(Done::Proposal(request)) => confirm_request(desk, draft, call_id, request),
+            Err(ToolError::Tell(why) | ToolError::OutcomeUnknown(why)) => {
+                let (text, output) =
+                    draft.keep_output(&desk.redactor, &why, desk.policy.output_bytes_max);
+                draft.add(Entry::Answered {
+                    call_id: call_id.clone(),
+                    outcome: Success::Failed,
+                    text,
+                    data: serde_json::Value::Null,
+                    output,
+                    duration_ms,
+                });
+            }
+        }
+    }
+    Ok(Flow::Go)
+}
+
+fn answer_output(
+    desk: &Desk,
+    draft: &mut Draft,
+    call_id: &str,
+    output: Output,
+    duration_ms: i64,
+) {
+    let (text, kept) =
+        draft.keep_output(&desk.redactor, &output.text, desk.policy.output_bytes_max);
+    let mut data = output.data;
+    desk.redactor.json(&mut data);
+    draft.add(Entry::Answered {
+        call_id: call_id.to_owned(),
+        outcome: Success::Ok,
+        text,
+        data: bounded_data(data),
+        output: kept,
+        duration_ms,
+    });
+}
+
+/// A mind asked for a person's word on one exact call, which is completed like any other.
+fn confirm_request(desk: &Desk, draft: &mut Draft, call_id: &str, request: Request) {
+    let inner = redacted(&desk.redactor, request.call.clone());
+    let completed = desk.gate.register.complete(&inner).and_then(|call| {
+        let effect = desk.gate.register.get(&call.tool).map(|tool| tool.spec().effect);
+        match effect {
+            Some(Effect::Write) => Ok(call),
+            Some(Effect::Read | Effect::Talk) | None => {
+                Err(format!("'{}' changes nothing; call it directly", call.tool))
+            }
+        }
+    });
+    match completed {
+        Ok(call) => {
+            propose_request(desk, draft, call_id, Request { call, ..request }, Wanted::Person);
+        }
+        Err(complaint) => draft.answer(call_id, Success::Refused, complaint),
+    }
+}
+
+async fn read_back(desk: &Desk, wanted: &ReadBack) -> Result<(Success, String), Error> {
+    let Some(body) = desk.store.blob(&wanted.hash).await? else {
+        return Ok((
+            Success::Failed,
+            format!("there is no stored output '{}', or it has aged out", wanted.hash),
+        ));
+    };
+    let bytes_max = desk.policy.output_bytes_max;
+    if let Some(needle) = &wanted.grep {
+        let lines: Vec<&str> = body.lines().filter(|line| line.contains(needle)).collect();
+        if lines.is_empty() {
+            return Ok((Success::Ok, format!("no line holds '{needle}'")));
+        }
+        return Ok((Success::Ok, excerpt(&lines.join("\n"), bytes_max, &wanted.hash)));
+    }
+    let mut start = wanted.offset.min(body.len());
+    while !body.is_char_boundary(start) {
+        start += 1;
+    }
+    let rest = &body[start..];
+    let mut end = rest.len().min(bytes_max);
+    while !rest.is_char_boundary(end) {
+        end -= 1;
+    }
+    let more = rest.len() - end;
+    let tail = if more == 0 {
+        "\n[end of the output]".to_owned()
+    } else {
+        format!("\n[{more} more bytes; go on at offset {}]", start + end)
+    };
+    Ok((Success::Ok, format!("{}{tail}", &rest[..end])))
+}
+
+fn elapsed_ms(started: Instant) -> i64 {
+    i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX)
+}

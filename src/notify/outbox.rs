@@ -1,0 +1,180 @@
+//! Delivers the outbox: every message to every channel that wants it, until it arrives.
+//!
+//! In: due deliveries from the store. Out: sent, again later, or given up and reported on another
+//! channel. Never: a message forgotten; a slow channel holding back another one.
+
+use super::{Attempt, Before, Channel, Failure, Repeat};
+use crate::clock::Clock;
+use crate::model::alert::Severity;
+use crate::model::ids::MessageId;
+use crate::model::message::{Event, Message, Urgency};
+use crate::store::outbox::{Attempted, Due, MaybeSent, SentBefore};
+use crate::store::step::Announcement;
+use crate::store::{Error, Store};
+use futures::future::join_all;
+use rand::Rng as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Deliveries in flight at once.
+const BATCH: i64 = 16;
+/// One attempt takes at most this long; after it the delivery falls due as possibly sent.
+const ATTEMPT_MS: i64 = 60_000;
+const BACKOFF_FIRST_MS: i64 = 1_000;
+const BACKOFF_MAX_MS: i64 = 120_000;
+/// From this failed attempt on, people are told through the other channels.
+const REPORT_AFTER: i64 = 3;
+
+/// What delivers.
+pub struct Outbox {
+    pub store: Store,
+    pub clock: Clock,
+    pub channels: Vec<Arc<dyn Channel>>,
+    pub scope: String,
+    /// A delivery that has failed for this long is given up.
+    pub give_up_after_ms: i64,
+}
+
+/// Delivers until told to stop.
+pub async fn run(outbox: Arc<Outbox>, poll: Duration, stop: CancellationToken) {
+    loop {
+        let worked = match outbox.deliver_due().await {
+            Ok(worked) => worked,
+            Err(error) => {
+                tracing::error!(%error, "cannot read the outbox");
+                0
+            }
+        };
+        if worked > 0 && !stop.is_cancelled() {
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(poll) => {}
+        }
+    }
+}
+
+impl Outbox {
+    /// Expands new messages and tries what is due. Returns how many deliveries were tried.
+    ///
+    /// # Errors
+    /// The store's; nothing is lost.
+    pub async fn deliver_due(&self) -> Result<usize, Error> {
+        let names = self.channels.iter().map(|channel| channel.name().to_owned()).collect();
+        self.store.expand_messages(names, self.clock.now_ms()).await?;
+        let now_ms = self.clock.now_ms();
+        let due = self.store.claim_deliveries(BATCH, now_ms, now_ms + 2 * ATTEMPT_MS).await?;
+        let results = join_all(due.iter().map(|due| self.attempt(due))).await;
+        results.into_iter().collect::<Result<Vec<()>, Error>>()?;
+        Ok(due.len())
+    }
+
+    async fn attempt(&self, due: &Due) -> Result<(), Error> {
+        let Some(channel) = self.channels.iter().find(|c| c.name() == due.channel) else {
+            let error = format!("there is no channel '{}' any more", due.channel);
+            return self.record(due, Attempted::GaveUp { error }).await;
+        };
+        let before = match due.sent_before {
+            SentBefore::Yes => Before::Something,
+            SentBefore::No => Before::Nothing,
+        };
+        if !channel.wants(&due.message, before) {
+            return self.record(due, Attempted::Skipped).await;
+        }
+        let attempt = Attempt {
+            number: u32::try_from(due.attempts + 1).unwrap_or(u32::MAX),
+            maybe_sent: match due.maybe_sent {
+                MaybeSent::Yes => Repeat::AfterCrash,
+                MaybeSent::No => Repeat::Fresh,
+            },
+        };
+        let limit = Duration::from_millis(ATTEMPT_MS.unsigned_abs());
+        let sent = tokio::time::timeout(limit, channel.send(&due.message, attempt)).await;
+        let failure = match sent {
+            Ok(Ok(sent)) => {
+                tracing::info!(
+                    message.id = %due.message.id,
+                    channel = %due.channel,
+                    note = sent.note.as_deref().unwrap_or(""),
+                    "delivered"
+                );
+                let at_ms = self.clock.now_ms();
+                return self.record(due, Attempted::Sent { at_ms }).await;
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::Retry { after_ms: None, why: "no answer in a minute".into() },
+        };
+        self.failed(due, failure).await
+    }
+
+    async fn failed(&self, due: &Due, failure: Failure) -> Result<(), Error> {
+        let now_ms = self.clock.now_ms();
+        let (how, why) = match failure {
+            Failure::Permanent { why } => (Attempted::GaveUp { error: why.clone() }, why),
+            Failure::Retry { why, .. }
+                if now_ms - due.message.created_at_ms > self.give_up_after_ms =>
+            {
+                (Attempted::GaveUp { error: why.clone() }, why)
+            }
+            Failure::Retry { after_ms, why } => {
+                let asked_ms = after_ms.map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX));
+                let wait_ms = backoff_ms(due.attempts).max(asked_ms);
+                (Attempted::Again { next_at_ms: now_ms + wait_ms, error: why.clone() }, why)
+            }
+        };
+        tracing::warn!(message.id = %due.message.id, channel = %due.channel, %why, "not delivered");
+        let gave_up = matches!(how, Attempted::GaveUp { .. });
+        self.record(due, how).await?;
+        if (gave_up || due.attempts + 1 == REPORT_AFTER) && due.message.event != Event::Health {
+            self.report_elsewhere(due, &why).await?;
+        }
+        Ok(())
+    }
+
+    async fn record(&self, due: &Due, how: Attempted) -> Result<(), Error> {
+        self.store.attempted(due.message.id, &due.channel, how).await
+    }
+
+    /// Says on the other channels that this one does not work; once for each channel and hour.
+    async fn report_elsewhere(&self, due: &Due, why: &str) -> Result<(), Error> {
+        let others: Vec<String> = self
+            .channels
+            .iter()
+            .map(|channel| channel.name().to_owned())
+            .filter(|name| *name != due.channel)
+            .collect();
+        if others.is_empty() {
+            tracing::error!(channel = %due.channel, %why, "the only channel does not deliver");
+            return Ok(());
+        }
+        let now_ms = self.clock.now_ms();
+        let hour = now_ms / 3_600_000;
+        let message = Message {
+            id: MessageId::new(),
+            scope: self.scope.clone(),
+            incident_id: None,
+            event: Event::Health,
+            urgency: Urgency::Page,
+            severity: Severity::Critical,
+            title: format!("Watchkeeper cannot deliver to {}", due.channel),
+            facts: vec![("Channel".into(), due.channel.clone())],
+            paragraphs: vec![why.to_owned(), format!("First undelivered: {}", due.message.title)],
+            links: Vec::new(),
+            dedup_key: format!("watchkeeper-channel-{}", due.channel),
+            created_at_ms: now_ms,
+            channels: others,
+        };
+        let transition = format!("channel:{}:{hour}", due.channel);
+        self.store.announce(Announcement { transition, message }).await
+    }
+}
+
+/// Doubles from a second to two minutes, with a fifth of jitter so that channels that failed
+/// together do not come back together.
+fn backoff_ms(attempts: i64) -> i64 {
+    let doublings = u32::try_from(attempts.clamp(0, 16)).unwrap_or(16);
+    let base = BACKOFF_FIRST_MS.saturating_mul(1_i64 << doublings).min(BACKOFF_MAX_MS);
+    base + rand::rng().random_range(0..=base / 5)
+}

@@ -1,0 +1,216 @@
+//! The reasons that depend on more than the call: targets, grants, provenance, the second source,
+//! limits, halts, a mind that asks for a person.
+
+use super::{Firing, Halt, shown};
+use crate::model::action::Wanted;
+use crate::model::call::canonical;
+use crate::model::entity::{HostFacts, ServiceFacts};
+use crate::model::tool::ArgKind;
+use crate::model::verdict::{Limit, Tier};
+use crate::safety::floor::canonical_unit;
+use crate::safety::limits::canonical_host;
+use crate::safety::provenance::{Origin, Trusted};
+use crate::safety::weigh::{Subject, Weighed};
+use serde_json::Value;
+
+/// A call that is not exactly what its tool takes is refused, whoever let it through.
+pub(super) fn complete(subject: &Subject<'_>, weighed: &mut Weighed<'_>) {
+    let Some(spec) = subject.spec else { return };
+    match spec.complete(&subject.call.args) {
+        Ok(call) if call.args == subject.call.args => {}
+        Ok(_) => weighed.push("call", Tier::Forbidden, "a default is not written into the call"),
+        Err(complaints) => weighed.push("call", Tier::Forbidden, complaints.join("; ")),
+    }
+}
+
+/// Every host and service that the call names is the one whose facts are judged.
+pub(super) fn named_targets(subject: &Subject<'_>, weighed: &mut Weighed<'_>) {
+    let target = subject.target;
+    for name in named(subject, &ArgKind::Host) {
+        if target.host.is_none_or(|host| canonical_host(&host.name) != canonical_host(name)) {
+            let note = format!("host {} is not in the inventory", shown(name));
+            weighed.push("target", Tier::Forbidden, note);
+        }
+    }
+    for name in named(subject, &ArgKind::Service) {
+        if target.service.is_none_or(|service| !is_service(service, name)) {
+            let note = format!("service {} is not in the inventory", shown(name));
+            weighed.push("target", Tier::Forbidden, note);
+        }
+    }
+}
+
+/// A change needs a target, and a service is changed only where it runs.
+pub(super) fn some_target(subject: &Subject<'_>, weighed: &mut Weighed<'_>) {
+    match (subject.target.host, subject.target.service) {
+        (None, None) => weighed.push(
+            "target",
+            Tier::Forbidden,
+            "a change needs a host or a service of the inventory",
+        ),
+        (Some(host), Some(service)) if !runs_on(service, host) => weighed.push(
+            "target",
+            Tier::Forbidden,
+            format!("{} does not run on {}, says the inventory", service.name, host.name),
+        ),
+        (Some(_), _) | (None, Some(_)) => {}
+    }
+}
+
+/// Targets are read-only unless the inventory grants the tool on them.
+pub(super) fn grant(subject: &Subject<'_>, weighed: &mut Weighed<'_>) {
+    let tool = &subject.call.tool;
+    let (host, service) = (subject.target.host, subject.target.service);
+    let lists = [
+        service.map(|service| ("service", &service.name, &service.allow)),
+        host.map(|host| ("host", &host.name, &host.allow)),
+    ];
+    let mut lists = lists.into_iter().flatten().peekable();
+    let Some(&(kind, name, allow)) = lists.peek() else { return };
+    if let Some((kind, name, _)) = lists.find(|(_, _, allow)| allow.contains(tool)) {
+        let note = format!("{kind} {name} allows {tool}");
+        weighed.push("grant", Tier::Safe, note);
+        return;
+    }
+    let mut line: Vec<&str> = allow.iter().map(String::as_str).collect();
+    line.push(tool);
+    let note = format!(
+        "{kind} {name} is read-only for {tool}; to grant it, write `allow: [{}]` there in the \
+         inventory",
+        line.join(", ")
+    );
+    weighed.push("grant", Tier::Forbidden, note);
+}
+
+/// Every argument that a machine reads comes from a trusted place, or a person looks at it.
+pub(super) fn provenance(subject: &Subject<'_>, trusted: &Trusted, weighed: &mut Weighed<'_>) {
+    for (name, value) in &subject.call.args {
+        for untraced in untraced(subject, trusted, name, value) {
+            let note = format!(
+                "{} stands in no label, relation or runbook of this incident",
+                shown(&untraced)
+            );
+            weighed.push(format!("provenance: {name}"), Tier::Confirm, note);
+        }
+    }
+}
+
+/// A change that nobody is asked about needs the alert firing in a second source.
+pub(super) fn second_source(firing: Firing, weighed: &mut Weighed<'_>) {
+    let (tier, note) = match firing {
+        Firing::Confirmed => (Tier::Safe, "Prometheus has the alert firing too"),
+        Firing::NotFiring => (
+            Tier::Confirm,
+            "Prometheus does not have the alert firing: it ended, or somebody made it up",
+        ),
+        Firing::NoSource => (
+            Tier::Confirm,
+            "nothing confirms the alert: set prometheus.url to a Prometheus that answers",
+        ),
+    };
+    weighed.push("second source", tier, note);
+}
+
+/// The limits of the safe rules that matched; one that is used up asks.
+pub(super) fn limits(
+    subject: &Subject<'_>,
+    counts: &dyn Fn(&Limit) -> i64,
+    weighed: &mut Weighed<'_>,
+) -> Vec<Limit> {
+    let mut limits = Vec::new();
+    for rule in std::mem::take(&mut weighed.safe) {
+        for limited in &rule.limits {
+            let limit = limited.on(&rule.name, subject.target);
+            let count = counts(&limit);
+            let tier = if count >= limit.max { Tier::Confirm } else { Tier::Safe };
+            let used = match count {
+                i64::MAX => "an unknown number".to_owned(),
+                count => count.to_string(),
+            };
+            let note = format!("{used} of {} in {}", limit.max, limited.within);
+            weighed.push(format!("limit: {}", limit.key), tier, note);
+            limits.push(limit);
+        }
+    }
+    limits
+}
+
+pub(super) fn halt(halt: Halt<'_>, weighed: &mut Weighed<'_>) {
+    match halt {
+        Halt::Running => {}
+        Halt::Halted { by } => {
+            weighed.push("halt", Tier::Forbidden, format!("halted by {}", shown(by)));
+        }
+    }
+}
+
+pub(super) fn person(wanted: Wanted, weighed: &mut Weighed<'_>) {
+    match wanted {
+        Wanted::Rules => {}
+        Wanted::Person => {
+            weighed.push("person", Tier::Confirm, "the mind asked for a person");
+        }
+    }
+}
+
+/// The names that arguments of a kind hold. A required one that is missing reads as empty.
+fn named<'a>(subject: &Subject<'a>, kind: &ArgKind) -> Vec<&'a str> {
+    let Some(spec) = subject.spec else {
+        let usual = if *kind == ArgKind::Host { "host" } else { "service" };
+        return subject.call.text(usual).into_iter().collect();
+    };
+    let call = subject.call;
+    spec.args
+        .iter()
+        .filter(|arg| arg.kind == *kind && (arg.required || call.args.contains_key(&arg.name)))
+        .map(|arg| call.text(&arg.name).unwrap_or_default())
+        .collect()
+}
+
+fn is_service(service: &ServiceFacts, name: &str) -> bool {
+    service.name == name
+        || (!service.unit.is_empty() && canonical_unit(&service.unit) == canonical_unit(name))
+}
+
+fn runs_on(service: &ServiceFacts, host: &HostFacts) -> bool {
+    let wanted = canonical_host(&host.name);
+    service.hosts.is_empty() || service.hosts.iter().any(|host| canonical_host(host) == wanted)
+}
+
+/// The parts of an argument that nothing trusted holds, as text.
+fn untraced(subject: &Subject<'_>, trusted: &Trusted, name: &str, value: &Value) -> Vec<String> {
+    let arg = subject.spec.and_then(|spec| spec.arg(name));
+    if arg.is_some_and(|arg| arg.default.as_ref() == Some(value)) {
+        return Vec::new();
+    }
+    let origin = |part: &Value| match (arg.map(|arg| &arg.kind), part) {
+        (Some(ArgKind::Prose { .. }), _) => Origin::Default,
+        (Some(ArgKind::Host), Value::String(host)) => trusted.host(name, host),
+        (Some(ArgKind::Service), Value::String(text)) => {
+            let canonical = subject.target.service.filter(|service| is_service(service, text));
+            trusted.service(name, canonical.map_or(text, |service| &service.name))
+        }
+        (Some(ArgKind::Paths { .. }), Value::String(path)) if may_clean(subject, path) => {
+            Origin::Inventory
+        }
+        (None, Value::String(host)) if name == "host" => trusted.host(name, host),
+        (None, Value::String(service)) if name == "service" => trusted.service(name, service),
+        _ => trusted.value(name, part),
+    };
+    let parts = match value {
+        Value::Array(items) => items.as_slice(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            std::slice::from_ref(value)
+        }
+    };
+    parts
+        .iter()
+        .filter(|part| origin(part) == Origin::Untraced)
+        .map(|part| part.as_str().map_or_else(|| canonical(part), str::to_owned))
+        .collect()
+}
+
+/// Whether the inventory itself gives the folder for the host of the call.
+fn may_clean(subject: &Subject<'_>, path: &str) -> bool {
+    subject.target.host.is_some_and(|host| host.clean_roots.iter().any(|root| root == path))
+}

@@ -1,0 +1,124 @@
+//! How often a rule may allow: at most so many intents per target within a sliding window.
+//!
+//! Out: canonical keys, so that every spelling of a target counts together. Counting is the
+//! store's work; the checker only compares.
+
+use crate::model::verdict::Limit;
+use crate::safety::floor::canonical_unit;
+use crate::safety::weigh::Target;
+
+/// One compiled limit of a rule.
+#[derive(Debug)]
+pub(super) struct LimitRule {
+    pub max: i64,
+    pub per: Vec<Per>,
+    pub within_ms: i64,
+    /// The window as the file spells it.
+    pub within: String,
+}
+
+/// What is counted apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Per {
+    Host,
+    Service,
+}
+
+impl Per {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "host" => Ok(Self::Host),
+            "service" => Ok(Self::Service),
+            _ => Err(format!("'{text}' cannot be counted by; write host or service")),
+        }
+    }
+}
+
+impl LimitRule {
+    /// The limit for one target. A part that the call lacks is one counter shared by all.
+    pub(super) fn on(&self, rule: &str, target: Target<'_>) -> Limit {
+        let mut key = rule.to_owned();
+        for per in &self.per {
+            match per {
+                Per::Host => {
+                    key.push_str("|host=");
+                    key.push_str(
+                        &target.host.map_or("-".into(), |host| canonical_host(&host.name)),
+                    );
+                }
+                Per::Service => {
+                    key.push_str("|service=");
+                    key.push_str(&target.service.map_or("-".into(), |service| {
+                        let unit =
+                            if service.unit.is_empty() { &service.name } else { &service.unit };
+                        canonical_unit(unit)
+                    }));
+                }
+            }
+        }
+        Limit { key, max: self.max, within_ms: self.within_ms }
+    }
+}
+
+/// A host's name in one spelling.
+pub(super) fn canonical_host(name: &str) -> String {
+    name.trim().to_ascii_lowercase()
+}
+
+/// Reads `90s`, `30m`, `24h` or `7d` as milliseconds.
+pub(super) fn parse_duration(text: &str) -> Result<i64, String> {
+    let wrong = || format!("'{text}' is not a duration; write e.g. 30m, 1h or 7d");
+    let unit_at = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let (count, unit) = text.split_at(unit_at);
+    let unit_ms = match unit {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    let count: i64 = count.parse().map_err(|_| wrong())?;
+    let total = count.checked_mul(unit_ms).ok_or_else(wrong)?;
+    if total == 0 { Err(format!("'{text}' is no time at all")) } else { Ok(total) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::entity::{HostFacts, ServiceFacts};
+
+    #[test]
+    fn durations_have_a_number_and_a_unit() {
+        assert_eq!(parse_duration("30m"), Ok(1_800_000));
+        assert_eq!(parse_duration("7d"), Ok(604_800_000));
+        for wrong in ["", "1", "h", "0h", "1 h", "-1h", "1.5h", "1w", "1h30m", "99999999999999999d"]
+        {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_spelling_of_a_target_has_one_key() {
+        let limit = LimitRule {
+            max: 3,
+            per: vec![Per::Host, Per::Service],
+            within_ms: 1,
+            within: "".into(),
+        };
+        let key = |host: &str, unit: &str| {
+            let host = HostFacts { name: host.into(), ..HostFacts::default() };
+            let service =
+                ServiceFacts { name: "web".into(), unit: unit.into(), ..ServiceFacts::default() };
+            limit.on("restart", Target { host: Some(&host), service: Some(&service) }).key
+        };
+        assert_eq!(key("web1", "nginx.service"), "restart|host=web1|service=nginx.service");
+        assert_eq!(key("WEB1", "Nginx"), key("web1", "nginx.service"));
+        assert_eq!(key("web1", ""), "restart|host=web1|service=web.service");
+    }
+
+    #[test]
+    fn a_missing_part_shares_one_counter() {
+        let limit = LimitRule { max: 1, per: vec![Per::Host], within_ms: 1, within: "".into() };
+        assert_eq!(limit.on("clean", Target { host: None, service: None }).key, "clean|host=-");
+    }
+}

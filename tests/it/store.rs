@@ -1,0 +1,13 @@
+//! The contract of the store: the same facts hold on SQLite and on Postgres.
+
+mod given;
+
+mod actions;
+mod chain;
+mod deliveries;
+mod engine;
+mod incidents;
+mod outbox;
+mod people;
+mod plans;
+mod step;
