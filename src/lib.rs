@@ -4,6 +4,7 @@
 pub mod app;
 
 pub mod notify;
+pub mod web;
 
 pub mod ingest;
 
@@ -14,6 +15,7 @@ pub mod knowledge;
 pub mod report;
 
 pub mod action;
+pub mod approval;
 pub mod safety;
 pub mod store;
 pub mod targets;
