@@ -1,6 +1,8 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures
 //! and reports. The modules stand in the order in which an alert meets them.
 
+pub mod cli;
+
 pub mod app;
 
 pub mod notify;
@@ -27,3 +29,4 @@ pub mod config;
 pub mod model;
 pub mod redact;
 pub mod tasks;
+pub mod telemetry;
