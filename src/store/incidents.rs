@@ -1,4 +1,5 @@
-//! Incident rows: opened and joined by the intake, claimed and leased by workers, listed for people.
+//! Incident rows: opened and joined by the intake, claimed and leased by workers, listed for
+//! people.
 
 use super::db::{Conn, Store, db, dialect};
 use super::{Error, key as indexed, parsed, text};
@@ -178,7 +179,8 @@ impl Store {
                          where id in (select id from due)
                          returning id, scope, lease_epoch, severity_rank, due_at_ms",
                 );
-                let mut rows: Vec<(String, String, i64, i64, i64)> = db!(conn, c => sqlx::query_as(sql)
+                type Columns = (String, String, i64, i64, i64);
+                let mut rows: Vec<Columns> = db!(conn, c => sqlx::query_as(sql)
                     .bind(&owner)
                     .bind(now_ms)
                     .bind(lease_ms)
@@ -212,7 +214,8 @@ impl Store {
                          and (lease_until_ms is null or lease_until_ms
                               < (extract(epoch from clock_timestamp()) * 1000)::bigint) limit 1",
                 );
-                let found: Option<(String,)> = db!(conn, c => sqlx::query_as(sql).bind(now_ms).fetch_optional(&mut **c).await)?;
+                let found: Option<(String,)> = db!(conn, c =>
+                    sqlx::query_as(sql).bind(now_ms).fetch_optional(&mut **c).await)?;
                 Ok(found.is_some())
             })
         })
