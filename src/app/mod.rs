@@ -54,6 +54,8 @@ pub struct App {
     pub desk: Arc<Desk>,
     pub outbox: Arc<Outbox>,
     pub due: Arc<Notify>,
+    /// The store's own tasks: they end last, so that steps in flight can still be recorded.
+    store_tasks: Tasks,
 }
 
 /// What tests put in the place of the real thing.
@@ -68,11 +70,12 @@ pub struct Instead {
 ///
 /// # Errors
 /// What is wrong with the policy, the database or a client.
-pub async fn build(settings: Settings, tasks: &Tasks, instead: Instead) -> Result<App> {
+pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     crate::clients::http::install_tls();
     let clock = instead.clock.unwrap_or_else(Clock::system);
     let policy = load_policy(&settings, &clock)?;
-    let store = Store::open(&location(&settings), tasks).await?;
+    let store_tasks = Tasks::default();
+    let store = Store::open(&location(&settings), &store_tasks).await?;
     let redactor = Redactor::new(settings.secrets());
     let mappings = mappings(&settings)?;
     let inventory: Arc<dyn Inventory> = policy.inventory.clone();
@@ -108,6 +111,7 @@ pub async fn build(settings: Settings, tasks: &Tasks, instead: Instead) -> Resul
         desk: Arc::new(desk),
         outbox: Arc::new(outbox),
         due,
+        store_tasks,
     })
 }
 
@@ -127,6 +131,18 @@ impl App {
         tasks.spawn(worker::run(Arc::clone(&desk), setup, Arc::clone(&due), tasks.clone()));
         tasks.spawn(pager::run(desk, PAGER_POLL, due, tasks.stopping()));
         tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
+        if self.outbox.channels.is_empty() {
+            tracing::warn!(
+                "nobody will hear of anything: no channel is configured (notify.slack, \
+                 notify.pagerduty, notify.email); incidents are seen in the console only"
+            );
+        }
+    }
+
+    /// Ends `tasks`, then the store. Returns how many tasks did not end within `patience`.
+    pub async fn stop(self, tasks: &Tasks, patience: Duration) -> usize {
+        let left = tasks.shut_down(patience).await;
+        left + self.store_tasks.shut_down(patience).await
     }
 }
 
