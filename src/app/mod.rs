@@ -140,6 +140,7 @@ pub fn load_policy(settings: &Settings, clock: &Clock) -> Result<Policy> {
     let deps = Deps {
         targets: Arc::new(Targets::new(&*empty)),
         inventory: empty,
+        prometheus: None,
         clock: clock.clone(),
     };
     let specs: Vec<_> = tools::all(&deps).specs().cloned().collect();
@@ -160,6 +161,7 @@ fn desk(
     let register = tools::all(&Deps {
         inventory: Arc::clone(&inventory),
         targets: Arc::new(Targets::new(&*inventory)),
+        prometheus: prometheus.clone(),
         clock: clock.clone(),
     });
     let own = Own {
