@@ -1,9 +1,12 @@
 //! Watchkeeper takes the page: it stores the alert, investigates, acts within the rules, measures
 //! and reports. The modules stand in the order in which an alert meets them.
 
+pub mod cli;
+
 pub mod app;
 
 pub mod notify;
+pub mod web;
 
 pub mod ingest;
 
@@ -14,6 +17,7 @@ pub mod knowledge;
 pub mod report;
 
 pub mod action;
+pub mod approval;
 pub mod safety;
 pub mod store;
 pub mod targets;
@@ -25,3 +29,4 @@ pub mod config;
 pub mod model;
 pub mod redact;
 pub mod tasks;
+pub mod telemetry;

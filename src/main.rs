@@ -1,1 +1,5 @@
-fn main() {}
+//! The binary: parse, run, exit code.
+
+fn main() -> std::process::ExitCode {
+    watchkeeper::cli::main()
+}

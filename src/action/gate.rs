@@ -105,9 +105,8 @@ impl Gate {
             Ok(captured) => (captured, None),
             Err(why) => (Captured::default(), Some(why)),
         };
-        let judge = |firing, counts| {
-            self.judge_with(facts, call, &captured.state, wanted, firing, counts)
-        };
+        let judge =
+            |firing, counts| self.judge_with(facts, call, &captured.state, wanted, firing, counts);
         // Judged once to learn which limits apply, and whether the second source matters at all.
         let draft = judge(Firing::Confirmed, Counted::None);
         let counts = self

@@ -160,9 +160,7 @@ async fn by_rule(prometheus: &Prometheus, alert: &Alert) -> Reading {
     };
     match prometheus.query(left, None).await {
         Ok(table) => match matching(table.rows, &alert.labels).first() {
-            Some(row) => {
-                Reading::Fixed(format!("{left} = {}, no longer {comparison}", row.value))
-            }
+            Some(row) => Reading::Fixed(format!("{left} = {}, no longer {comparison}", row.value)),
             None => Reading::Nothing(format!("{left} returns no data")),
         },
         Err(error) => Reading::Nothing(format!("{left}: {error}")),

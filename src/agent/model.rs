@@ -153,9 +153,10 @@ fn read_conclusion(case: &Case, value: Value) -> Result<Conclusion, String> {
         return Err("'root_cause' is empty".into());
     }
     let known = |seq: &i64| {
-        case.turns.iter().flat_map(|turn| &turn.calls).any(|call| {
-            call.answer.as_ref().is_some_and(|answer| answer.seq == *seq)
-        })
+        case.turns
+            .iter()
+            .flat_map(|turn| &turn.calls)
+            .any(|call| call.answer.as_ref().is_some_and(|answer| answer.seq == *seq))
     };
     Ok(Conclusion {
         root_cause: cut(wire.root_cause),

@@ -77,10 +77,8 @@ pub fn messages(view: View<'_>, language: Language, caps: Caps) -> Vec<Value> {
 
 /// The tools as function definitions, `conclude` among them.
 pub fn tools(specs: &[ToolSpec]) -> Vec<Value> {
-    let mut tools: Vec<Value> = specs
-        .iter()
-        .map(|spec| function(&spec.name, &spec.about, spec.schema()))
-        .collect();
+    let mut tools: Vec<Value> =
+        specs.iter().map(|spec| function(&spec.name, &spec.about, spec.schema())).collect();
     tools.push(function(
         CONCLUDE,
         "Ends the investigation with its result.",

@@ -18,9 +18,7 @@ impl Scripted {
     }
 
     /// Asks a function of the case.
-    pub fn new(
-        think: impl Fn(View<'_>) -> Result<Thought, Error> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn new(think: impl Fn(View<'_>) -> Result<Thought, Error> + Send + Sync + 'static) -> Self {
         Self { think: Box::new(think) }
     }
 }

@@ -272,10 +272,9 @@ fn mappings(settings: &Settings) -> Result<Vec<Mapping>> {
 /// Where the data lies.
 pub fn location(settings: &Settings) -> Location {
     match &settings.store.database_url {
-        Some(url) => Location::Postgres {
-            url: url.clone(),
-            connections_max: settings.store.connections_max,
-        },
+        Some(url) => {
+            Location::Postgres { url: url.clone(), connections_max: settings.store.connections_max }
+        }
         None => Location::Folder(settings.data_dir.clone()),
     }
 }

@@ -4,7 +4,7 @@
 //! start with broken or missing rules.
 
 use crate::config::{Loaded, Positions, Problem, Problems, Settings, yaml};
-use crate::knowledge::runbooks::{self, Runbooks, RunbooksFile};
+use crate::knowledge::runbooks::{Runbooks, RunbooksFile};
 use crate::model::tool::ToolSpec;
 use crate::safety::rules::{Rules, RulesFile};
 use crate::targets::inventory::{Catalogue, InventoryFile};
@@ -80,8 +80,7 @@ fn rules(path: &Path, specs: &[ToolSpec], problems: &mut Vec<Problem>) -> Option
 
 fn runbooks(path: &Path, specs: &[ToolSpec], problems: &mut Vec<Problem>) -> Option<Runbooks> {
     let (file, positions) = read::<RunbooksFile>(path, problems)?;
-    let tools: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
-    match runbooks::Runbooks::compile(file, &tools) {
+    match Runbooks::compile(file, specs) {
         Ok(runbooks) => Some(runbooks),
         Err(complaints) => {
             for complaint in complaints {
@@ -92,10 +91,7 @@ fn runbooks(path: &Path, specs: &[ToolSpec], problems: &mut Vec<Problem>) -> Opt
     }
 }
 
-fn read<T: DeserializeOwned>(
-    path: &Path,
-    problems: &mut Vec<Problem>,
-) -> Option<(T, Positions)> {
+fn read<T: DeserializeOwned>(path: &Path, problems: &mut Vec<Problem>) -> Option<(T, Positions)> {
     let name = path.display().to_string();
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,

@@ -52,21 +52,11 @@ pub fn load(
     warnings.extend(secrets.warnings);
     let further: Vec<Problem> =
         secrets.problems.into_iter().chain(settings.check(&positions)).collect();
-    // A value that did not fit took its default; what follows from the default is no finding.
-    let known: Vec<String> = problems.iter().map(|problem| problem.path.clone()).collect();
-    let follows =
-        |problem: &Problem| known.iter().any(|known| is_at_or_under(&problem.path, known));
-    problems.extend(further.into_iter().filter(|problem| !follows(problem)));
+    let problems = yaml::join(problems, further);
     if problems.is_empty() {
         return Ok(Loaded { value: settings, positions, warnings });
     }
-    yaml::sort(&mut problems);
     Err(Problems(problems))
-}
-
-fn is_at_or_under(path: &str, known: &str) -> bool {
-    let rest = path.strip_prefix(known).filter(|_| !known.is_empty());
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 #[cfg(test)]

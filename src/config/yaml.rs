@@ -100,8 +100,24 @@ pub(super) fn read_tree<T: DeserializeOwned>(file: &str, mut root: Node) -> Part
     Partial { value, positions, problems }
 }
 
+/// Adds what further checks found, in the order of the file. A value that did not fit took its
+/// default; what follows from the default is no finding.
+pub fn join(mut problems: Vec<Problem>, further: Vec<Problem>) -> Vec<Problem> {
+    let known: Vec<String> = problems.iter().map(|problem| problem.path.clone()).collect();
+    let follows =
+        |problem: &Problem| known.iter().any(|known| is_at_or_under(&problem.path, known));
+    problems.extend(further.into_iter().filter(|problem| !follows(problem)));
+    sort(&mut problems);
+    problems
+}
+
+fn is_at_or_under(path: &str, known: &str) -> bool {
+    let rest = path.strip_prefix(known).filter(|_| !known.is_empty());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
 /// Into the order of the file; findings that have no place in it come last.
-pub(super) fn sort(problems: &mut [Problem]) {
+fn sort(problems: &mut [Problem]) {
     problems.sort_by_key(|problem| {
         (problem.line.is_none(), problem.line, problem.column, problem.path.clone())
     });

@@ -30,7 +30,12 @@ pub(super) fn started(desk: &Desk, case: &Case, located: &Located, level: Autono
 }
 
 /// An approval waits.
-pub(super) fn needs_you(desk: &Desk, case: &Case, action: &Action, preview: Option<&str>) -> Message {
+pub(super) fn needs_you(
+    desk: &Desk,
+    case: &Case,
+    action: &Action,
+    preview: Option<&str>,
+) -> Message {
     let urgency = match case.severity {
         Severity::Critical => Urgency::Page,
         Severity::Warning | Severity::Info => Urgency::Tell,
@@ -109,11 +114,7 @@ pub(super) fn acknowledged(desk: &Desk, case: &Case, by: &str) -> Message {
 }
 
 /// The mind or a runbook has something to say.
-pub(super) fn note(
-    desk: &Desk,
-    case: &Case,
-    note: &crate::tools::Note,
-) -> Message {
+pub(super) fn note(desk: &Desk, case: &Case, note: &crate::tools::Note) -> Message {
     let mut message = base(desk, case, Event::Note, note.urgency);
     message.paragraphs.push(note.message.clone());
     message.paragraphs.extend(note.details.clone());

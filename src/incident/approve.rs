@@ -37,8 +37,7 @@ pub(super) async fn judge(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error>
             let expires_at_ms = draft.now_ms + desk.policy.approval_ttl_ms;
             draft.add(Entry::ApprovalOpened { action_id: action.id(), expires_at_ms });
             if let Some(action) = draft.case.action(action.id()).cloned() {
-                let message =
-                    announce::needs_you(desk, &draft.case, &action, preview.as_deref());
+                let message = announce::needs_you(desk, &draft.case, &action, preview.as_deref());
                 draft.announce(&format!("needs_you:{}", action.id()), message);
             }
         }
@@ -75,9 +74,7 @@ fn row(
     let (state, expires_at_ms) = match verdict.decision {
         Decision::Allow => (ActionState::Allowed, None),
         Decision::Refuse => (ActionState::Refused, None),
-        Decision::Ask => {
-            (ActionState::Awaiting, Some(draft.now_ms + desk.policy.approval_ttl_ms))
-        }
+        Decision::Ask => (ActionState::Awaiting, Some(draft.now_ms + desk.policy.approval_ttl_ms)),
     };
     // A mind may raise the risk that the rules see, never lower it.
     let least = if verdict.tier == Tier::Safe { Risk::Low } else { Risk::Medium };

@@ -1,10 +1,10 @@
 //! A step in the making: entries and everything else that will be committed with them.
 
+use crate::model::action::ActionState;
 use crate::model::call::Call;
 use crate::model::case::Case;
 use crate::model::ids::{ActionId, InboxId};
 use crate::model::incident::State;
-use crate::model::action::ActionState;
 use crate::model::message::Message;
 use crate::model::timeline::{Entry, OutputRef, Stored, Success, Usage};
 use crate::redact::Redactor;

@@ -199,7 +199,13 @@ fn end(
         Outcome::Unknown => ActionState::Unknown,
     };
     draft.move_action(action.id(), ActionState::Intended, to);
-    draft.add(Entry::OutcomeRecorded { action_id: action.id(), outcome, text, output, duration_ms });
+    draft.add(Entry::OutcomeRecorded {
+        action_id: action.id(),
+        outcome,
+        text,
+        output,
+        duration_ms,
+    });
     if outcome == Outcome::Unknown
         && let Some(action) = draft.case.action(action.id()).cloned()
     {

@@ -43,7 +43,11 @@ pub(super) async fn go_on(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error>
     if draft.is_dirty() {
         return Ok(Flow::CommitFirst);
     }
-    if draft.case.reads_to_run().is_empty() { ask(desk, draft).await } else { look(desk, draft).await }
+    if draft.case.reads_to_run().is_empty() {
+        ask(desk, draft).await
+    } else {
+        look(desk, draft).await
+    }
 }
 
 async fn ask(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
@@ -58,8 +62,7 @@ async fn ask(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
     let located = desk.located(&draft.case);
     let tools: Vec<ToolSpec> = desk.gate.register.specs().cloned().collect();
     let started = Instant::now();
-    let view =
-        View { case: &draft.case, located: &located, tools: &tools, now_ms: draft.now_ms };
+    let view = View { case: &draft.case, located: &located, tools: &tools, now_ms: draft.now_ms };
     match mind.next(view).await {
         Ok(thought) => {
             let took_ms = elapsed_ms(started);
@@ -142,7 +145,9 @@ fn judge_look(desk: &Desk, draft: &mut Draft, facts: &Facts, call_id: &str, call
     let record = verdict.record().clone();
     let refusal = match record.decision {
         Decision::Allow => None,
-        Decision::Ask => Some(format!("a look that needs a person is not done: {}", record.reason())),
+        Decision::Ask => {
+            Some(format!("a look that needs a person is not done: {}", record.reason()))
+        }
         Decision::Refuse => Some(format!("refused: {}", record.reason())),
     };
     draft.add(Entry::Judged { call_id: call_id.to_owned(), verdict: record });
@@ -153,13 +158,8 @@ fn judge_look(desk: &Desk, draft: &mut Draft, facts: &Facts, call_id: &str, call
 
 /// Makes a change a proposed action; one at a time, so that each effect can be measured.
 fn propose(desk: &Desk, draft: &mut Draft, call_id: &str, call: Call, reason: String) {
-    let request = Request {
-        description: format!("{call}"),
-        call,
-        reason,
-        risk: Risk::Low,
-        rollback: None,
-    };
+    let request =
+        Request { description: format!("{call}"), call, reason, risk: Risk::Low, rollback: None };
     propose_request(desk, draft, call_id, request, Wanted::Rules);
 }
 
@@ -244,13 +244,7 @@ async fn look(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
     Ok(Flow::Go)
 }
 
-fn answer_output(
-    desk: &Desk,
-    draft: &mut Draft,
-    call_id: &str,
-    output: Output,
-    duration_ms: i64,
-) {
+fn answer_output(desk: &Desk, draft: &mut Draft, call_id: &str, output: Output, duration_ms: i64) {
     let (text, kept) =
         draft.keep_output(&desk.redactor, &output.text, desk.policy.output_bytes_max);
     let mut data = output.data;

@@ -1,8 +1,8 @@
 //! Verifying: whether a change helped, and whether a concluded incident is really over.
 
+use super::Desk;
 use super::advance::Flow;
 use super::draft::{Draft, Next};
-use super::Desk;
 use crate::action::verify::Reading;
 use crate::model::action::{Action, ActionState};
 use crate::model::timeline::{Entry, Finding, Success};

@@ -18,12 +18,7 @@ use tokio_util::sync::CancellationToken;
 const BATCH: i64 = 100;
 
 /// Looks for overdue incidents until told to stop.
-pub async fn run(
-    desk: Arc<Desk>,
-    poll: Duration,
-    due: Arc<Notify>,
-    stop: CancellationToken,
-) {
+pub async fn run(desk: Arc<Desk>, poll: Duration, due: Arc<Notify>, stop: CancellationToken) {
     loop {
         match sweep(&desk).await {
             Ok(0) => {}

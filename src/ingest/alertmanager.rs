@@ -125,11 +125,8 @@ fn alert(source: &str, position: usize, wire: WireAlert) -> Result<Alert, Malfor
         Status::Firing => None,
         Status::Resolved => wire.ends_at.map(|Time(ms)| ms).filter(|ms| *ms > 0),
     };
-    let fingerprint = if wire.fingerprint.is_empty() {
-        fingerprint(&wire.labels)
-    } else {
-        wire.fingerprint
-    };
+    let fingerprint =
+        if wire.fingerprint.is_empty() { fingerprint(&wire.labels) } else { wire.fingerprint };
     Ok(Alert {
         source: source.to_owned(),
         fingerprint,

@@ -71,11 +71,7 @@ impl Intake {
     }
 }
 
-async fn take(
-    conn: &mut Conn<'_>,
-    correlator: &Correlator,
-    now_ms: i64,
-) -> Result<usize, Error> {
+async fn take(conn: &mut Conn<'_>, correlator: &Correlator, now_ms: i64) -> Result<usize, Error> {
     let rows = deliveries::waiting(conn, BATCH).await?;
     for row in &rows {
         match parse(row) {

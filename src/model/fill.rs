@@ -18,10 +18,7 @@ pub fn names(text: &str) -> Vec<&str> {
 ///
 /// # Errors
 /// The first name without a value.
-pub fn text(
-    text: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, String> {
+pub fn text(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -42,10 +39,7 @@ pub fn text(
 ///
 /// # Errors
 /// The first name without a value.
-pub fn value(
-    template: &Value,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Value, String> {
+pub fn value(template: &Value, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Value, String> {
     Ok(match template {
         Value::String(template) => Value::String(text(template, lookup)?),
         Value::Array(items) => {
@@ -68,7 +62,8 @@ mod tests {
     #[test]
     fn names_are_filled_in_everywhere_and_a_missing_one_is_named() {
         let lookup = |name: &str| (name == "host").then(|| "web1".to_owned());
-        let template = json!({"host": "${host}", "paths": ["/srv/${host}/log", 7], "x": "$ {host}"});
+        let template =
+            json!({"host": "${host}", "paths": ["/srv/${host}/log", 7], "x": "$ {host}"});
         assert_eq!(
             value(&template, &lookup),
             Ok(json!({"host": "web1", "paths": ["/srv/web1/log", 7], "x": "$ {host}"}))

@@ -110,11 +110,7 @@ pub async fn find(
         .fetch_optional(&mut **c).await)?;
     found
         .map(|(incident_id, word, last_seen_ms)| {
-            Ok(Known {
-                incident_id: incident(incident_id)?,
-                status: status(&word),
-                last_seen_ms,
-            })
+            Ok(Known { incident_id: incident(incident_id)?, status: status(&word), last_seen_ms })
         })
         .transpose()
 }

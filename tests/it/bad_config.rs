@@ -8,6 +8,8 @@
 use std::path::{Path, PathBuf};
 
 use watchkeeper::config::{self, Environment, Problem};
+use watchkeeper::knowledge::runbooks;
+use watchkeeper::model::tool::ToolSpec;
 
 #[test]
 fn every_bad_settings_file_gets_its_answer() {
@@ -17,6 +19,20 @@ fn every_bad_settings_file_gets_its_answer() {
     };
     let walked = every_answer_fits("settings", load);
     assert!(walked >= 50, "only {walked} files");
+}
+
+#[test]
+fn every_bad_runbooks_file_gets_its_answer() {
+    let tools: Vec<ToolSpec> = serde_json::from_str(include_str!("../data/tools.json")).unwrap();
+    let load = |path: &Path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        match runbooks::load(&path.display().to_string(), &text, &tools) {
+            Ok(_) => Vec::new(),
+            Err(problems) => problems,
+        }
+    };
+    let walked = every_answer_fits("runbooks", load);
+    assert!(walked >= 25, "only {walked} files");
 }
 
 /// Loads each file of a kind and fails with all answers that differ; returns the number of files.

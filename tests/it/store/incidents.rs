@@ -322,7 +322,9 @@ async fn a_firing_is_one_row_however_often_it_is_told() {
             async move {
                 store
                     .write(move |c| {
-                        Box::pin(async move { alerts::record(c, SCOPE, &alert, Some(id), at_ms).await })
+                        Box::pin(
+                            async move { alerts::record(c, SCOPE, &alert, Some(id), at_ms).await },
+                        )
                     })
                     .await
                     .unwrap();

@@ -1,0 +1,108 @@
+//! The command line: one file a verb.
+//!
+//! In: arguments. Out: what the verb prints, and an exit code that is 0 only on success. Verbs
+//! about incidents talk to the running server; only those that prepare or repair open files.
+
+mod check_config;
+mod serve;
+mod version;
+
+use crate::config::{Environment, Loaded, Settings};
+use anyhow::{Result, anyhow};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The on-call agent: takes the page, investigates, acts within the rules, measures, reports.
+#[derive(Parser)]
+#[command(name = "watchkeeper", disable_version_flag = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Args, Clone)]
+pub struct Global {
+    /// The configuration file [default: ./config/watchkeeper.yaml, then
+    /// /etc/watchkeeper/watchkeeper.yaml, then none].
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Overrides one setting, e.g. --set listen=127.0.0.1:9000; may be repeated.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = pair)]
+    pub set: Vec<(String, String)>,
+    /// How results are printed.
+    #[arg(long, short, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+    Yaml,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the server.
+    Serve,
+    /// Check every configuration file and say everything that is wrong at once.
+    CheckConfig,
+    /// Print the version.
+    Version,
+}
+
+/// Parses the arguments, runs the verb, and says what went wrong on standard error.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.verb {
+        Verb::Serve => serve::run(&cli.global),
+        Verb::CheckConfig => check_config::run(&cli.global),
+        Verb::Version => version::run(cli.global.output),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("watchkeeper: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Loads the settings; warnings go to standard error.
+///
+/// # Errors
+/// Everything that is wrong with them, one a line.
+pub fn settings(global: &Global) -> Result<Settings> {
+    let environment = Environment::from_process();
+    let loaded = crate::config::load(global.config.as_deref(), &environment, &global.set);
+    let Loaded { value, warnings, .. } = loaded.map_err(|problems| anyhow!("{problems}"))?;
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(value)
+}
+
+/// Runs async work on a runtime of its own.
+///
+/// # Errors
+/// The work's own, or no threads can be had.
+pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // Conditions are evaluated recursively; the default of 2 MiB is close to their worst case
+        // in a debug build.
+        .thread_stack_size(8 * 1024 * 1024)
+        .build()?
+        .block_on(work)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .ok_or_else(|| "write KEY=VALUE".to_owned())
+}

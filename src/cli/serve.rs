@@ -1,0 +1,85 @@
+//! `watchkeeper serve`: the server, until it is told to stop.
+
+use super::{Global, block_on, settings};
+use crate::app::{self, Instead};
+use crate::approval::people::People;
+use crate::config::Settings;
+use crate::report;
+use crate::tasks::Tasks;
+use crate::{telemetry, web};
+use anyhow::{Context, Result, anyhow};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A stopping server finishes its steps in flight within this.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub fn run(global: &Global) -> Result<ExitCode> {
+    let settings = settings(global)?;
+    telemetry::start_logs(&settings.log).map_err(|why| anyhow!(why))?;
+    block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<ExitCode> {
+    let metrics = telemetry::start_metrics().map_err(|why| anyhow!(why))?;
+    let tasks = Tasks::default();
+    let people = People::load(&settings.access_file).map_err(|problems| anyhow!("{problems}"))?;
+    // The listener comes first, so that a supervisor sees a live process while the rest starts.
+    let serving = web::serve(&settings, people.clone(), &tasks).await?;
+    let address = serving.address;
+    let app = match app::build(settings, &tasks, Instead::default()).await {
+        Ok(app) => app,
+        Err(error) => {
+            tasks.shut_down(PATIENCE).await;
+            return Err(error);
+        }
+    };
+    app.start(&tasks);
+    let language = app.settings.language;
+    let clock = app.clock.clone();
+    serving.ready(web::Deps {
+        store: app.store.clone(),
+        clock: app.clock.clone(),
+        ingest: app.ingest.clone(),
+        redactor: app.redactor.clone(),
+        report: Arc::new(move |case, entries| {
+            let report = report::build(case, entries, None, clock.now_ms());
+            web::Report {
+                markdown: report::markdown(&report, language),
+                json: serde_json::to_value(&report).unwrap_or_default(),
+            }
+        }),
+        metrics: Some(metrics),
+    });
+    tracing::info!(
+        %address,
+        store = app.store.engine(),
+        model = app.settings.model.endpoints.first().map_or("none", |model| model.name.as_str()),
+        "Watchkeeper listens on {address}"
+    );
+    if people.is_nobody() {
+        tracing::warn!(
+            "nobody can approve anything: there are no users; add one with `watchkeeper user add`"
+        );
+    }
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    drop(app);
+    let left = tasks.shut_down(PATIENCE).await;
+    if left > 0 {
+        tracing::warn!(left, "some work did not end in time; it goes on after the next start");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn wait_for_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,199 @@
+//! What all pages share: the frame, the words, the style sheet.
+//!
+//! Every text goes through askama's escaping; texts of others go through [`super::visible`] first.
+
+use super::Web;
+use super::error::Error;
+use super::visitor::Visitor;
+use crate::approval::Role;
+use crate::clock::format_ms;
+use crate::config::Language;
+use askama::Template;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{Html, IntoResponse, Response};
+
+/// The frame of a page.
+pub struct Chrome {
+    pub w: &'static Words,
+    /// Name and role of who is signed in.
+    pub who: Option<(String, Role)>,
+    /// Empty for whoever has no session.
+    pub csrf: String,
+    /// Who halted everything, and since when.
+    pub halted: Option<(String, String)>,
+    /// Seconds after which the page loads itself again; 0 for never.
+    pub reload_s: u32,
+}
+
+impl Chrome {
+    /// The frame for somebody who is not known, or when the store may be away.
+    pub fn for_stranger(web: &Web) -> Self {
+        Self { w: words(web), who: None, csrf: String::new(), halted: None, reload_s: 0 }
+    }
+
+    /// The frame for a visitor.
+    pub async fn of(web: &Web, visitor: &Visitor) -> Result<Self, Error> {
+        let halt = web.deps()?.store.halt().await?;
+        Ok(Self {
+            who: visitor.principal().map(|who| (who.name.clone(), who.role)),
+            csrf: visitor.csrf().to_owned(),
+            halted: halt.map(|halt| (halt.by, format_ms(halt.at_ms))),
+            ..Self::for_stranger(web)
+        })
+    }
+}
+
+/// An error as a page.
+#[derive(Template)]
+#[template(path = "problem.html")]
+pub struct ProblemPage<'p> {
+    pub c: Chrome,
+    pub message: String,
+    pub hint: &'p str,
+    pub id: &'p str,
+}
+
+impl ProblemPage<'_> {
+    pub fn answer(&self) -> Result<Html<String>, askama::Error> {
+        self.render().map(Html)
+    }
+}
+
+/// The style sheet.
+pub async fn style() -> Response {
+    let style = include_str!("../../templates/style.css");
+    let headers =
+        [(CONTENT_TYPE, "text/css; charset=utf-8"), (CACHE_CONTROL, "public, max-age=3600")];
+    (headers, style).into_response()
+}
+
+/// The fixed words of the pages.
+pub struct Words {
+    pub lang: &'static str,
+    pub incidents: &'static str,
+    pub none: &'static str,
+    pub waiting: &'static str,
+    pub sign_in: &'static str,
+    pub sign_out: &'static str,
+    pub name: &'static str,
+    pub password: &'static str,
+    pub wrong: &'static str,
+    pub nobody: &'static str,
+    pub halted_by: &'static str,
+    pub problem: &'static str,
+    pub report: &'static str,
+    pub timeline: &'static str,
+    pub alerts: &'static str,
+    pub actions: &'static str,
+    pub conclusion: &'static str,
+    pub acknowledge: &'static str,
+    pub acknowledged: &'static str,
+    pub question: &'static str,
+    pub tool: &'static str,
+    pub arguments: &'static str,
+    pub target: &'static str,
+    pub reason: &'static str,
+    pub risk: &'static str,
+    pub rules: &'static str,
+    pub preview: &'static str,
+    pub rollback: &'static str,
+    pub expires: &'static str,
+    pub decided: &'static str,
+    pub comment: &'static str,
+    pub approve: &'static str,
+    pub reject: &'static str,
+    pub state: &'static str,
+    pub severity: &'static str,
+    pub opened: &'static str,
+    pub updated: &'static str,
+    pub all: &'static str,
+}
+
+fn words(web: &Web) -> &'static Words {
+    match web.settings().language {
+        Language::En => &ENGLISH,
+        Language::Zh => &CHINESE,
+    }
+}
+
+static ENGLISH: Words = Words {
+    lang: "en",
+    incidents: "Incidents",
+    none: "Nothing here.",
+    waiting: "Waiting for a decision",
+    sign_in: "Sign in",
+    sign_out: "Sign out",
+    name: "Name",
+    password: "Password",
+    wrong: "This name and password do not fit.",
+    nobody: "Nobody can decide here yet, because no users exist. Run this on the server:",
+    halted_by: "All changes are halted by",
+    problem: "That did not work",
+    report: "Report",
+    timeline: "Timeline",
+    alerts: "Alerts",
+    actions: "Actions",
+    conclusion: "Conclusion",
+    acknowledge: "I take this incident",
+    acknowledged: "Taken by",
+    question: "May this be done?",
+    tool: "Tool",
+    arguments: "Arguments",
+    target: "Target",
+    reason: "Reason",
+    risk: "Risk",
+    rules: "Why a person is asked",
+    preview: "What will happen",
+    rollback: "Way back",
+    expires: "Expires",
+    decided: "Decided by",
+    comment: "Comment",
+    approve: "Approve",
+    reject: "Reject",
+    state: "State",
+    severity: "Severity",
+    opened: "Opened",
+    updated: "Updated",
+    all: "all",
+};
+
+static CHINESE: Words = Words {
+    lang: "zh",
+    incidents: "事件",
+    none: "暂无内容。",
+    waiting: "等待决定",
+    sign_in: "登录",
+    sign_out: "退出",
+    name: "用户名",
+    password: "密码",
+    wrong: "用户名或密码不正确。",
+    nobody: "尚无用户,因此无人可以决定。请在服务器上运行:",
+    halted_by: "所有变更已被暂停,操作人:",
+    problem: "操作未成功",
+    report: "报告",
+    timeline: "时间线",
+    alerts: "告警",
+    actions: "操作",
+    conclusion: "结论",
+    acknowledge: "我来处理此事件",
+    acknowledged: "处理人",
+    question: "是否允许执行?",
+    tool: "工具",
+    arguments: "参数",
+    target: "目标",
+    reason: "原因",
+    risk: "风险",
+    rules: "为何需要人工确认",
+    preview: "将发生什么",
+    rollback: "回退方式",
+    expires: "过期时间",
+    decided: "决定人",
+    comment: "备注",
+    approve: "批准",
+    reject: "拒绝",
+    state: "状态",
+    severity: "级别",
+    opened: "开始",
+    updated: "更新",
+    all: "全部",
+};

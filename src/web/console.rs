@@ -1,0 +1,216 @@
+//! The console: the list of incidents, and one with its whole history.
+
+use super::chrome::Chrome;
+use super::describe::{Line, describe};
+use super::error::Error;
+use super::incidents::{self, Whole};
+use super::visible::visible_json;
+use super::visitor::Visitor;
+use super::{Web, forms, visible};
+use crate::approval::Role;
+use crate::clock::format_ms;
+use crate::model::action::{Action, ActionState};
+use crate::model::case::{AttachedAlert, Case};
+use crate::model::incident::{IncidentRow, State as IncidentState};
+use crate::store::actions::Row;
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use axum::response::Html;
+
+/// How often the list loads itself again.
+const RELOAD_S: u32 = 30;
+
+#[derive(Template)]
+#[template(path = "incidents.html")]
+struct List {
+    c: Chrome,
+    states: Vec<(&'static str, bool)>,
+    waiting: Vec<Waiting>,
+    rows: Vec<Listed>,
+}
+
+struct Waiting {
+    id: String,
+    tool: String,
+    reason: String,
+    risk: String,
+    expires_at: String,
+}
+
+struct Listed {
+    id: String,
+    title: String,
+    severity: &'static str,
+    state: &'static str,
+    alerts: i64,
+    opened_at: String,
+    updated_at: String,
+}
+
+/// All incidents, newest first, with what waits for a decision above them.
+pub async fn list(
+    State(web): State<Web>,
+    visitor: Visitor,
+    uri: Uri,
+) -> Result<Html<String>, Error> {
+    let filter = incidents::filter(&forms::of_uri(&uri)?)?;
+    let chosen = filter.state;
+    let store = &web.deps()?.store;
+    let rows = store.incidents(web.scope(), filter).await?;
+    let waiting = store.actions(web.scope(), Some(ActionState::Awaiting), 100).await?;
+    let mut c = Chrome::of(&web, &visitor).await?;
+    c.reload_s = RELOAD_S;
+    let page = List {
+        c,
+        states: IncidentState::ALL.iter().map(|s| (s.as_str(), Some(*s) == chosen)).collect(),
+        waiting: waiting.into_iter().map(Waiting::of).collect(),
+        rows: rows.into_iter().map(Listed::of).collect(),
+    };
+    Ok(Html(page.render()?))
+}
+
+impl Waiting {
+    fn of(row: Row) -> Self {
+        Self {
+            id: row.id.to_string(),
+            tool: visible(&row.tool),
+            reason: visible(&row.reason),
+            risk: visible(&row.risk),
+            expires_at: row.expires_at_ms.map(format_ms).unwrap_or_default(),
+        }
+    }
+}
+
+impl Listed {
+    fn of(row: IncidentRow) -> Self {
+        Self {
+            id: row.id.to_string(),
+            title: visible(&row.title),
+            severity: row.severity.as_str(),
+            state: row.state.as_str(),
+            alerts: row.alerts,
+            opened_at: format_ms(row.opened_at_ms),
+            updated_at: format_ms(row.updated_at_ms),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "incident.html")]
+struct One {
+    c: Chrome,
+    row: Listed,
+    may_take: bool,
+    taken: Option<(String, String)>,
+    end: Option<(String, String)>,
+    alerts: Vec<ShownAlert>,
+    actions: Vec<ShownAction>,
+    conclusion: Option<ShownConclusion>,
+    lines: Vec<Line>,
+}
+
+struct ShownAlert {
+    name: String,
+    summary: String,
+    labels: Vec<(String, String)>,
+    since: String,
+    resolved_at: Option<String>,
+}
+
+struct ShownAction {
+    id: String,
+    tool: String,
+    args: String,
+    state: &'static str,
+    tier: &'static str,
+    why: String,
+    decided_by: Option<String>,
+    outcome: Option<String>,
+}
+
+struct ShownConclusion {
+    root_cause: String,
+    hypothesis: bool,
+    confidence: String,
+    evidence: Vec<i64>,
+    done: String,
+    remaining: String,
+}
+
+/// One incident.
+pub async fn incident(
+    State(web): State<Web>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Html<String>, Error> {
+    let Whole { row, entries, case } = incidents::load(&web, &id).await?;
+    let may_take = case.end.is_none()
+        && !visitor.csrf().is_empty()
+        && visitor.principal().is_some_and(|who| who.role >= Role::Responder);
+    let page = One {
+        c: Chrome::of(&web, &visitor).await?,
+        row: Listed::of(row),
+        may_take,
+        taken: case.acknowledged.as_ref().map(|(by, at_ms)| (visible(by), format_ms(*at_ms))),
+        end: case.end.as_ref().map(|end| (visible(&end.why), format_ms(end.at_ms))),
+        alerts: case.alerts.iter().map(ShownAlert::of).collect(),
+        actions: current(&web, &case).await?,
+        conclusion: case.conclusion.as_ref().map(|conclusion| ShownConclusion {
+            root_cause: visible(&conclusion.root_cause),
+            hypothesis: conclusion.is_hypothesis(),
+            confidence: format!("{:?}", conclusion.confidence).to_lowercase(),
+            evidence: conclusion.evidence.clone(),
+            done: visible(&conclusion.done),
+            remaining: visible(&conclusion.remaining),
+        }),
+        lines: entries.iter().map(describe).collect(),
+    };
+    Ok(Html(page.render()?))
+}
+
+/// The actions of a case. One that waits was perhaps decided since the last step.
+async fn current(web: &Web, case: &Case) -> Result<Vec<ShownAction>, Error> {
+    let mut shown = Vec::with_capacity(case.actions.len());
+    for action in &case.actions {
+        let mut one = ShownAction::of(action);
+        if action.state == ActionState::Awaiting
+            && let Some(row) = web.deps()?.store.action(web.scope(), action.id()).await?
+        {
+            one.state = row.state.as_str();
+            one.decided_by = row.decided_by;
+        }
+        shown.push(one);
+    }
+    Ok(shown)
+}
+
+impl ShownAlert {
+    fn of(attached: &AttachedAlert) -> Self {
+        let alert = &attached.alert;
+        Self {
+            name: visible(alert.name()),
+            summary: visible(alert.summary()),
+            labels: alert.labels.iter().map(|(k, v)| (visible(k), visible(v))).collect(),
+            since: format_ms(alert.starts_at_ms),
+            resolved_at: attached.resolved_at_ms.map(format_ms),
+        }
+    }
+}
+
+impl ShownAction {
+    fn of(action: &Action) -> Self {
+        let call = &action.proposal.call;
+        let verdict = action.verdict.as_ref();
+        Self {
+            id: action.id().to_string(),
+            tool: visible(&call.tool),
+            args: visible_json(&serde_json::Value::Object(call.args.clone())),
+            state: action.state.as_str(),
+            tier: verdict.map_or("", |verdict| verdict.tier.as_str()),
+            why: verdict.map(|verdict| visible(&verdict.reason())).unwrap_or_default(),
+            decided_by: action.decided_by.clone(),
+            outcome: action.outcome.as_deref().map(visible),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! A timeline entry in words, for people.
+
+use super::visible;
+use crate::clock::format_ms;
+use crate::model::timeline::{Entry, Stored};
+use crate::model::verdict::VerdictRecord;
+
+/// One line of the history.
+pub struct Line {
+    pub seq: i64,
+    pub at: String,
+    pub kind: String,
+    pub text: String,
+    /// Longer text, folded away.
+    pub detail: Option<String>,
+}
+
+/// Describes an entry; texts of others are made visible.
+pub fn describe(stored: &Stored) -> Line {
+    let (text, detail) = words(&stored.entry);
+    Line {
+        seq: stored.seq,
+        at: format_ms(stored.at_ms),
+        kind: visible(&stored.entry.kind().replace('_', " ")),
+        text: visible(&text),
+        detail: detail.filter(|detail| !detail.is_empty()).map(|detail| visible(&detail)),
+    }
+}
+
+fn words(entry: &Entry) -> (String, Option<String>) {
+    let plain = |text: String| (text, None);
+    match entry {
+        Entry::Opened { title, severity, .. } => plain(format!("{title} ({})", severity.as_str())),
+        Entry::AlertFired { alert, .. } => plain(format!("{}: {}", alert.name(), alert.summary())),
+        Entry::AlertResolved { key, ends_at_ms } => {
+            plain(format!("alert {} ended at {}", key.fingerprint, format_ms(*ends_at_ms)))
+        }
+        Entry::Acknowledged { by } => plain(format!("{by} took the incident")),
+        Entry::Started { mind, why } => plain(format!("{mind}: {why}")),
+        Entry::TurnTaken { turn, mind, said, calls, usage, .. } => {
+            let calls: Vec<String> = calls.iter().map(|call| call.call.to_string()).collect();
+            let tokens = usage.tokens();
+            let text = format!("turn {turn} by {mind}, {} calls, {tokens} tokens", calls.len());
+            (text, Some(format!("{said}\n{}", calls.join("\n")).trim().to_owned()))
+        }
+        Entry::Judged { call_id, verdict } => plain(format!("{call_id}: {}", judged(verdict))),
+        Entry::Answered { call_id, outcome, text, duration_ms, .. } => {
+            let outcome = format!("{outcome:?}").to_lowercase();
+            (format!("{call_id}: {outcome} after {duration_ms} ms"), Some(text.clone()))
+        }
+        Entry::Proposed { proposal } => plain(format!("{}; {}", proposal.call, proposal.reason)),
+        Entry::ActionJudged { verdict, .. } => plain(judged(verdict)),
+        Entry::ApprovalOpened { expires_at_ms, .. } => {
+            plain(format!("a person is asked until {}", format_ms(*expires_at_ms)))
+        }
+        Entry::Decided { answer, by, comment, .. } => {
+            let answer = format!("{answer:?}").to_lowercase();
+            (format!("{by} decided: {answer}"), comment.clone())
+        }
+        Entry::Expired { .. } => plain("nobody answered in time".to_owned()),
+        Entry::Superseded { why, .. } => plain(why.clone()),
+        Entry::IntentWritten { start_before_ms, .. } => {
+            plain(format!("starts before {} or not at all", format_ms(*start_before_ms)))
+        }
+        Entry::OutcomeRecorded { outcome, text, duration_ms, .. } => {
+            let outcome = format!("{outcome:?}").to_lowercase();
+            (format!("{outcome} after {duration_ms} ms"), Some(text.clone()))
+        }
+        Entry::VerificationStarted { by, until_ms, .. } => {
+            plain(format!("{by}, until {}", format_ms(*until_ms)))
+        }
+        Entry::Measured { finding, text } => plain(format!("{finding:?}: {text}")),
+        Entry::Concluded { conclusion } => plain(conclusion.root_cause.clone()),
+        Entry::Resolved { by } => plain(by.clone()),
+        Entry::Escalated { why } => plain(why.clone()),
+        Entry::MessageQueued { title, urgency, .. } => plain(format!("{urgency:?}: {title}")),
+        Entry::ReportWritten { hash } => plain(format!("report {hash}")),
+        Entry::Unknown(value) => {
+            ("an entry of a later version".to_owned(), Some(value.to_string()))
+        }
+    }
+}
+
+fn judged(verdict: &VerdictRecord) -> String {
+    format!("{}; {}", verdict.tier.as_str(), verdict.reason())
+}

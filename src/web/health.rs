@@ -1,0 +1,59 @@
+//! Whether the process lives, and whether it can do its work.
+
+use super::Web;
+use crate::store::Error;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use std::future::Future;
+use std::time::Duration;
+
+/// A probe that takes longer than this counts as failed; orchestrators give up about then.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The process answers.
+pub async fn alive() -> Response {
+    ([(CONTENT_TYPE, "text/plain; charset=utf-8")], "ok\n").into_response()
+}
+
+/// The store can be read and written, so alerts can be taken.
+pub async fn ready(State(web): State<Web>) -> Response {
+    let mut missing = serde_json::Map::new();
+    if web.0.stopping.is_cancelled() {
+        missing.insert("process".into(), json!("stopping"));
+    }
+    match web.deps() {
+        // Migrations are done before there is a store to hand over.
+        Err(_) => {
+            missing.insert("store".into(), json!("still opening and migrating the database"));
+        }
+        Ok(deps) => {
+            let read = probe(deps.store.halt());
+            let write = probe(deps.store.write(|_| Box::pin(async { Ok(()) })));
+            let (read, write) = tokio::join!(read, write);
+            for (what, failed) in [("store_read", read), ("store_write", write)] {
+                if let Some(why) = failed {
+                    missing.insert(what.into(), json!(why));
+                }
+            }
+        }
+    }
+    let ready = missing.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(json!({"ready": ready, "not_ready": missing}))).into_response()
+}
+
+/// Why a probe failed, without the database's own words: anybody may read this.
+async fn probe<T>(work: impl Future<Output = Result<T, Error>>) -> Option<&'static str> {
+    match tokio::time::timeout(PROBE_WITHIN, work).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the store is not ready");
+            Some("the database does not answer; the log says more")
+        }
+        Err(_) => Some("the database takes more than 2 s to answer"),
+    }
+}

@@ -1,0 +1,126 @@
+//! Incidents for programs: lists, one with all that is known, its timeline; and taking one.
+
+use super::Web;
+use super::error::Error;
+use super::forms::{self, Fields};
+use super::sign_in::redirect;
+use super::visitor::Visitor;
+use crate::approval::Role;
+use crate::model::case::Case;
+use crate::model::ids::IncidentId;
+use crate::model::incident::{IncidentRow, State as IncidentState};
+use crate::model::timeline::{Entry, Stored};
+use crate::store::incidents::Filter;
+use crate::store::timeline::Stream;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// An incident with its whole history.
+pub struct Whole {
+    pub row: IncidentRow,
+    pub entries: Vec<Stored>,
+    pub case: Case,
+}
+
+/// Reads an incident by the id of a path.
+pub async fn load(web: &Web, id: &str) -> Result<Whole, Error> {
+    let id: IncidentId = forms::id(id, "incident")?;
+    let store = &web.deps()?.store;
+    let row = store.incident(web.scope(), id).await?.ok_or(Error::NotFound("incident"))?;
+    let entries = store.timeline(Stream::incident(id)).await?;
+    let case = Case::fold(id, &row.scope, &entries);
+    Ok(Whole { row, entries, case })
+}
+
+/// Which incidents a query asks for.
+pub fn filter(query: &BTreeMap<String, String>) -> Result<Filter, Error> {
+    let state = match query.get("state").map(String::as_str) {
+        None | Some("") => None,
+        Some(word) => Some(IncidentState::parse(word).ok_or_else(|| {
+            let all: Vec<&str> = IncidentState::ALL.iter().map(|state| state.as_str()).collect();
+            Error::invalid("state", format!("must be one of {}", all.join(", ")))
+        })?),
+    };
+    Ok(Filter { state, at_most: forms::limit(query)? })
+}
+
+/// Newest first.
+pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<Value>, Error> {
+    let filter = filter(&forms::of_uri(&uri)?)?;
+    let rows = web.deps()?.store.incidents(web.scope(), filter).await?;
+    Ok(Json(json!({ "incidents": rows })))
+}
+
+/// The row, and what the timeline says in sum.
+pub async fn one(
+    State(web): State<Web>,
+    _: Visitor,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Error> {
+    let Whole { row, case, .. } = load(&web, &id).await?;
+    let url = format!("{}/incidents/{}", web.settings().public_url(), row.id);
+    Ok(Json(json!({
+        "incident": row,
+        "url": url,
+        "acknowledged": case.acknowledged.map(|(by, at_ms)| json!({"by": by, "at_ms": at_ms})),
+        "mind": case.mind,
+        "alerts": case.alerts,
+        "actions": case.actions,
+        "conclusion": case.conclusion,
+        "measured": case.measured,
+        "end": case.end,
+        "usage": case.usage,
+    })))
+}
+
+/// The entries in order, each with the hash that chains it.
+pub async fn timeline(
+    State(web): State<Web>,
+    _: Visitor,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Error> {
+    let Whole { row, entries, .. } = load(&web, &id).await?;
+    Ok(Json(json!({"incident_id": row.id, "entries": entries})))
+}
+
+/// A named person takes the incident, which stops further paging.
+pub async fn acknowledge(
+    State(web): State<Web>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Error> {
+    let by = &visitor.author(&web, &headers, None, Role::Responder)?.name;
+    take(&web, &id, by).await?;
+    Ok(Json(json!({"status": "acknowledged", "by": by})))
+}
+
+/// The same from the console.
+pub async fn acknowledge_by_form(
+    State(web): State<Web>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Error> {
+    let fields = Fields::of(&web, &headers, body).await?;
+    let by = &visitor.author(&web, &headers, fields.get("csrf"), Role::Responder)?.name;
+    let id = take(&web, &id, by).await?;
+    Ok(redirect(&format!("/incidents/{id}"), None))
+}
+
+async fn take(web: &Web, id: &str, by: &str) -> Result<IncidentId, Error> {
+    let Whole { row, case, .. } = load(web, id).await?;
+    if case.acknowledged.is_none_or(|(known, _)| known != by) {
+        let deps = web.deps()?;
+        let entry = Entry::Acknowledged { by: by.to_owned() };
+        deps.store.tell_incident(row.id, deps.clock.now_ms(), entry).await?;
+        tracing::info!(incident.id = %row.id, by, "{by} took incident {}", row.id);
+    }
+    Ok(row.id)
+}

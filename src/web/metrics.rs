@@ -1,0 +1,93 @@
+//! Metrics for Prometheus: those of the process, and those read from the store at each scrape.
+//!
+//! The names are what `deploy/prometheus/watchkeeper.rules.yaml` alerts on. When the store cannot
+//! be read its metrics are left out rather than old, which has an alert of its own.
+
+use super::{Deps, Web};
+use crate::model::incident::State as IncidentState;
+use crate::store::Error;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+const READ_WITHIN: Duration = Duration::from_secs(5);
+
+/// One scrape.
+pub async fn scrape(State(web): State<Web>) -> Response {
+    let mut text = String::new();
+    if let Ok(deps) = web.deps() {
+        if let Some(process) = &deps.metrics {
+            text = process.render();
+        }
+        match tokio::time::timeout(READ_WITHIN, of_store(&web, deps)).await {
+            Ok(Ok(of_store)) => text.push_str(&of_store),
+            Ok(Err(error)) => tracing::warn!(%error, "cannot read metrics from the store"),
+            Err(_) => tracing::warn!("the store is too slow to read metrics from"),
+        }
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    gauge(&mut text, "watchkeeper_build_info", &format!("{{version=\"{version}\"}}"), 1.0);
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
+    let (store, now_ms) = (&deps.store, deps.clock.now_ms());
+    let mut text = String::new();
+    let out = &mut text;
+    let deliveries = store.delivery_backlog().await?;
+    let age = |since_ms: Option<i64>| since_ms.map_or(0.0, |since| seconds(now_ms - since));
+    let oldest = age(deliveries.oldest_at_ms);
+    gauge(out, "watchkeeper_oldest_unprocessed_delivery_seconds", "", oldest);
+    gauge(out, "watchkeeper_unprocessed_deliveries", "", number(deliveries.waiting));
+
+    let counts = store.incident_counts().await?;
+    header(out, "watchkeeper_incidents");
+    for state in IncidentState::ALL {
+        let count = counts.iter().find(|(of, _)| *of == state).map_or(0, |(_, count)| *count);
+        let _ = writeln!(out, "watchkeeper_incidents{{state=\"{}\"}} {count}", state.as_str());
+    }
+
+    let outbox = store.outbox_backlog().await?;
+    gauge(out, "watchkeeper_outbox_oldest_seconds", "", age(outbox.oldest_at_ms));
+    gauge(out, "watchkeeper_outbox_waiting", "", number(outbox.waiting));
+    gauge(out, "watchkeeper_outbox_failing", "", number(outbox.failing));
+    gauge(out, "watchkeeper_outbox_failed", "", number(outbox.failed));
+
+    let (waiting, oldest_at_ms) = store.awaiting().await?;
+    gauge(out, "watchkeeper_pending_approvals", "", number(waiting));
+    gauge(out, "watchkeeper_pending_approval_oldest_seconds", "", age(oldest_at_ms));
+
+    let today = store.usage_of_day(web.scope(), now_ms).await?;
+    let settings = web.settings();
+    let budget = if settings.model.endpoints.is_empty() {
+        0.0
+    } else {
+        settings.model.budgets.tokens_per_day as f64
+    };
+    gauge(out, "watchkeeper_model_tokens_today", "", number(today.tokens));
+    gauge(out, "watchkeeper_model_tokens_daily_budget", "", budget);
+
+    let halted = store.halt().await?.is_some();
+    gauge(out, "watchkeeper_halted", "", f64::from(u8::from(halted)));
+    Ok(text)
+}
+
+fn header(out: &mut String, name: &str) {
+    let _ = writeln!(out, "# TYPE {name} gauge");
+}
+
+fn gauge(out: &mut String, name: &str, labels: &str, value: f64) {
+    header(out, name);
+    let _ = writeln!(out, "{name}{labels} {value}");
+}
+
+fn seconds(duration_ms: i64) -> f64 {
+    number(duration_ms.max(0)) / 1000.0
+}
+
+/// Exact up to 2^53, far beyond anything counted here.
+fn number(count: i64) -> f64 {
+    count as f64
+}
