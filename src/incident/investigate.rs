@@ -71,6 +71,10 @@ async fn ask(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
         }
         Err(MindError::Down(why)) if mind.name() != desk.minds.runbook.name() => {
             draft.now_ms = desk.clock.now_ms();
+            let hour = draft.now_ms / 3_600_000;
+            let why = desk.redactor.text(&why).into_owned();
+            let message = announce::model_down(desk, &draft.case.scope, &why);
+            draft.report_health(format!("model:{hour}"), message);
             fall_back(desk, draft, &format!("every model is down: {why}"));
         }
         Err(MindError::Down(why)) => {
