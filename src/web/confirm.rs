@@ -5,7 +5,7 @@
 
 use super::chrome::Chrome;
 use super::error::Error;
-use super::forms::{self, Fields};
+use super::forms::{self, Fields, Id};
 use super::sign_in::redirect;
 use super::visible::visible_json;
 use super::visitor::Visitor;
@@ -20,7 +20,7 @@ use crate::store::actions::Row;
 use askama::Template;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Map, Value};
@@ -62,7 +62,7 @@ struct Page {
 pub async fn show(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Html<String>, Error> {
     let row = actions::load(&web, &id).await?;
     let whole = incidents::load(&web, &row.incident_id.to_string()).await?;
@@ -76,7 +76,7 @@ pub async fn show(
 pub async fn decide(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
