@@ -50,6 +50,8 @@ struct Page {
     state: &'static str,
     /// What became of it, once it cannot be decided any more.
     closed: Option<String>,
+    quorum: i64,
+    approved_by: Vec<String>,
     decided_by: Option<String>,
     decided_at: Option<String>,
     comment: Option<String>,
@@ -138,6 +140,8 @@ impl Page {
             expires_at: row.expires_at_ms.map(format_ms),
             minutes_left: row.expires_at_ms.map(|expires| (expires - now_ms).max(0) / 60_000),
             state: row.state.as_str(),
+            quorum: row.quorum,
+            approved_by: row.approved_by.iter().map(|name| visible(name)).collect(),
             closed,
             decided_by: row.decided_by,
             decided_at: row.decided_at_ms.map(format_ms),

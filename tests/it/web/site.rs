@@ -324,6 +324,8 @@ impl Asks {
             preview: Some("-worker_processes 2;\n+worker_processes 4;".into()),
             rules_version: "rules-7".into(),
             roles: self.roles.clone(),
+            quorum: 1,
+            approved_by: Vec::new(),
             proposed_at_ms: NOW_MS,
             expires_at_ms: self.expires_at_ms,
             decided_by: None,
