@@ -184,7 +184,11 @@ fn desk(
         wait_ms: seconds(verify.wait_s),
         timeout_ms: seconds(verify.timeout_s),
     };
-    let runbook: Arc<dyn Mind> = Arc::new(Follower::new(Arc::clone(&policy.runbooks)));
+    let hosts = Arc::clone(&inventory);
+    let roots =
+        move |host: &str| hosts.host(host).map(|facts| facts.clean_roots).unwrap_or_default();
+    let runbook: Arc<dyn Mind> =
+        Arc::new(Follower::new(Arc::clone(&policy.runbooks), Arc::new(roots)));
     Ok(Desk {
         store: store.clone(),
         clock: clock.clone(),

@@ -12,7 +12,6 @@ pub mod case;
 pub mod conclusion;
 pub mod entity;
 pub mod expr;
-pub mod fill;
 pub mod ids;
 pub mod incident;
 pub mod matcher;
