@@ -12,6 +12,7 @@ use crate::model::case::{CallState, Case, Turn};
 use crate::model::timeline::Success;
 use crate::model::tool::ToolSpec;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// The name of the call that ends an investigation.
 pub const CONCLUDE: &str = "conclude";
@@ -172,7 +173,7 @@ fn answer(case: &Case, call: &CallState, caps: Caps) -> String {
         Success::Failed => "failed",
         Success::Refused => "refused",
     };
-    let body = block(case, &call.request.id, cut(&answer.text, caps.output_bytes_max));
+    let body = block(case, &call.request.id, &cut(&answer.text, caps.output_bytes_max));
     format!("#{} {word}\n{body}", answer.seq)
 }
 
@@ -200,15 +201,12 @@ pub fn clean(text: &str) -> String {
         .collect()
 }
 
-fn cut(text: &str, bytes_max: usize) -> &str {
+/// The beginning of a text, with a mark where something was cut off.
+pub(super) fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
     if text.len() <= bytes_max {
-        return text;
+        return Cow::Borrowed(text);
     }
-    let mut end = bytes_max;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    Cow::Owned(format!("{} […]", &text[..text.floor_char_boundary(bytes_max)]))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::model::timeline::{Entry, Success, TurnCall};
 use crate::model::tool::{Effect, ToolSpec};
 use crate::model::verdict::Decision;
 use crate::store::Error;
-use crate::tools::{Bounds, Done, Error as ToolError, Output, ReadBack, Request, excerpt};
+use crate::tools::{Bounds, Done, Error as ToolError, Output, ReadBack, Request, output};
 use futures::future::join_all;
 use std::time::Instant;
 
@@ -286,30 +286,10 @@ async fn read_back(desk: &Desk, wanted: &ReadBack) -> Result<(Success, String), 
             format!("there is no stored output '{}', or it has aged out", wanted.hash),
         ));
     };
-    let bytes_max = desk.policy.output_bytes_max;
-    if let Some(needle) = &wanted.grep {
-        let lines: Vec<&str> = body.lines().filter(|line| line.contains(needle)).collect();
-        if lines.is_empty() {
-            return Ok((Success::Ok, format!("no line holds '{needle}'")));
-        }
-        return Ok((Success::Ok, excerpt(&lines.join("\n"), bytes_max, &wanted.hash)));
-    }
-    let mut start = wanted.offset.min(body.len());
-    while !body.is_char_boundary(start) {
-        start += 1;
-    }
-    let rest = &body[start..];
-    let mut end = rest.len().min(bytes_max);
-    while !rest.is_char_boundary(end) {
-        end -= 1;
-    }
-    let more = rest.len() - end;
-    let tail = if more == 0 {
-        "\n[end of the output]".to_owned()
-    } else {
-        format!("\n[{more} more bytes; go on at offset {}]", start + end)
-    };
-    Ok((Success::Ok, format!("{}{tail}", &rest[..end])))
+    Ok(match output::read_back(&body, wanted, desk.policy.output_bytes_max) {
+        Ok(text) => (Success::Ok, text),
+        Err(complaint) => (Success::Refused, complaint),
+    })
 }
 
 fn elapsed_ms(started: Instant) -> i64 {
