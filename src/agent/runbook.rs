@@ -1,8 +1,9 @@
 //! The mind that follows a runbook step by step. It needs no model, and it is what takes over when
 //! every model is down or the budget is spent.
 //!
-//! In: the case, the runbooks and the folders that may be cleaned. Out: the next step as a call, or the conclusion. Where it stands
-//! follows from the answers on the timeline, so it goes on after a crash where it was.
+//! In: the case, the runbooks and the folders that may be cleaned. Out: the next step as a call,
+//! or the conclusion. Where it stands follows from the answers on the timeline, so it goes on after
+//! a crash where it was.
 
 use super::{Asked, Error, Mind, Thought, View};
 use crate::knowledge::runbooks::{self, OnFailure, Runbook, Runbooks, Step};
@@ -17,18 +18,18 @@ use std::sync::Arc;
 /// The name on the timeline.
 pub const NAME: &str = "runbook";
 
-/// The folders that the inventory lets be cleaned on a host.
-pub type CleanRoots = dyn Fn(&str) -> Vec<String> + Send + Sync;
-
 /// Follows the first runbook that matches.
 pub struct Follower {
     runbooks: Arc<Runbooks>,
-    roots: Arc<CleanRoots>,
+    clean_roots: CleanRoots,
 }
 
+/// The folders that the inventory lets be cleaned on a host.
+pub type CleanRoots = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+
 impl Follower {
-    pub fn new(runbooks: Arc<Runbooks>, roots: Arc<CleanRoots>) -> Self {
-        Self { runbooks, roots }
+    pub fn new(runbooks: Arc<Runbooks>, clean_roots: CleanRoots) -> Self {
+        Self { runbooks, clean_roots }
     }
 }
 
@@ -38,11 +39,15 @@ impl Mind for Follower {
     }
 
     fn next<'a>(&'a self, view: View<'a>) -> BoxFuture<'a, Result<Thought, Error>> {
-        Box::pin(async move { Ok(next(&self.runbooks, &*self.roots, view)) })
+        Box::pin(async move {
+            let host = view.located.hosts.first();
+            let clean_roots = host.map(|host| (self.clean_roots)(host)).unwrap_or_default();
+            Ok(next(&self.runbooks, view, &clean_roots))
+        })
     }
 }
 
-fn next(runbooks: &Runbooks, roots: &CleanRoots, view: View<'_>) -> Thought {
+fn next(runbooks: &Runbooks, view: View<'_>, clean_roots: &[String]) -> Thought {
     let Some(runbook) = runbooks.of_case(view.case) else {
         return conclude(Conclusion {
             root_cause: "not investigated: no runbook matches this alert".into(),
@@ -53,7 +58,6 @@ fn next(runbooks: &Runbooks, roots: &CleanRoots, view: View<'_>) -> Thought {
         });
     };
     let lookup = |name: &str| runbooks::lookup(view.case, view.located, name);
-    let roots = view.located.hosts.first().map(|host| roots(host)).unwrap_or_default();
     let mut told = Told::default();
     for step in &runbook.steps {
         if let Some(answer) = answer_of(view.case, step) {
@@ -72,7 +76,7 @@ fn next(runbooks: &Runbooks, roots: &CleanRoots, view: View<'_>) -> Thought {
                 return conclude(told.conclusion(runbook, Some(why), &lookup));
             }
         }
-        return match step.arguments(&lookup, &roots) {
+        return match step.arguments(&lookup, clean_roots) {
             Ok(args) => Thought {
                 said: format!("Runbook '{}', step '{}'.", runbook.name, step.id),
                 calls: vec![Asked {
@@ -237,10 +241,10 @@ runbooks:
         let (case, located) =
             (case(), Located { hosts: vec!["web1".into()], ..Located::default() });
         let view = View { case: &case, located: &located, tools: &[], now_ms: 0 };
-        let asked = next(&runbooks, &|host| vec![format!("/srv/{host}/log")], view).calls;
+        let asked = next(&runbooks, view, &["/srv/web1/log".to_owned()]).calls;
         let args = json!({ "host": "web1", "paths": ["/srv/web1/log"] });
         assert_eq!(asked[0].args.clone().map(Value::Object), Ok(args));
-        let none = next(&runbooks, &|_| Vec::new(), view).conclusion.unwrap();
+        let none = next(&runbooks, view, &[]).conclusion.unwrap();
         assert_eq!(none.remaining, "step 'clean' needs a clean_roots, and none is known");
     }
 }
