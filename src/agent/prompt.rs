@@ -9,6 +9,7 @@ use crate::clock::format_ms;
 use crate::config::Language;
 use crate::model::call::sha256_hex;
 use crate::model::case::{CallState, Case, Turn};
+use crate::model::text::is_invisible;
 use crate::model::timeline::Success;
 use crate::model::tool::ToolSpec;
 use serde_json::{Value, json};
@@ -184,19 +185,12 @@ fn block(case: &Case, what: &str, text: &str) -> String {
     format!("<data-{mark}>\n{}\n</data-{mark}>\n", text.trim_end())
 }
 
-/// Without control characters and without what people cannot see: zero-width, bidirectional and
-/// tag characters can carry text that only a model reads.
+/// Without control characters and without what people cannot see.
 pub fn clean(text: &str) -> String {
     text.chars()
         .filter(|c| match c {
             '\n' | '\t' => true,
-            '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}'
-            | '\u{feff}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{e0000}'..='\u{e0fff}' => false,
-            other => !other.is_control(),
+            other => !other.is_control() && !is_invisible(*other),
         })
         .collect()
 }
