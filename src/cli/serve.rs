@@ -29,7 +29,7 @@ async fn serve(settings: Settings) -> Result<ExitCode> {
     // The listener comes first, so that a supervisor sees a live process while the rest starts.
     let serving = web::serve(&settings, people.clone(), &tasks).await?;
     let address = serving.address;
-    let app = match app::build(settings, &tasks, Instead::default()).await {
+    let app = match app::build(settings, Instead::default()).await {
         Ok(app) => app,
         Err(error) => {
             tasks.shut_down(PATIENCE).await;
@@ -66,8 +66,7 @@ async fn serve(settings: Settings) -> Result<ExitCode> {
     }
     wait_for_signal().await?;
     tracing::info!("stopping");
-    drop(app);
-    let left = tasks.shut_down(PATIENCE).await;
+    let left = app.stop(&tasks, PATIENCE).await;
     if left > 0 {
         tracing::warn!(left, "some work did not end in time; it goes on after the next start");
     }

@@ -27,6 +27,8 @@ pub(super) async fn judge(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error>
     });
     let row = row(desk, draft, &action, &record, preview.clone());
     draft.insert_action(row);
+    let tier = record.tier.as_str();
+    metrics::counter!("watchkeeper_verdicts_total", "tier" => tier).increment(1);
     match record.decision {
         Decision::Allow => {}
         Decision::Refuse => {
