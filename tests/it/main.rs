@@ -5,6 +5,7 @@
 mod support;
 
 mod bad_config;
+mod cli;
 mod clients;
 mod notify;
 mod spine;
