@@ -31,7 +31,8 @@ pub fn run(global: &Global, migrate: &Migrate) -> Result<ExitCode> {
             tasks.shut_down(Duration::from_secs(10)).await;
             opened?;
         }
-        shown(global, &before, migrate.plan.then_some("would apply").unwrap_or("applied"))
+        let word = if migrate.plan { "would apply" } else { "applied" };
+        shown(global, &before, word)
     })
 }
 

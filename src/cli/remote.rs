@@ -92,12 +92,12 @@ pub fn own_url(settings: &Settings) -> String {
 
 /// An address to connect to for one that is listened on: "everywhere" is no place to go to.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        std::net::IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        std::net::IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+    let mut reachable = address;
+    if address.ip().is_unspecified() {
+        let v4 = address.is_ipv4();
+        reachable.set_ip(if v4 { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+    }
+    reachable
 }
 
 impl Remote {

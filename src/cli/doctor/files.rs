@@ -1,29 +1,21 @@
 //! The files: rules, inventory, runbooks, users and tokens.
 
 use super::Finding;
-use crate::app;
 use crate::approval::access::{self, TokenKind};
 use crate::approval::people::People;
-use crate::clock::Clock;
+use crate::cli::check_config;
 use crate::config::Settings;
 use crate::web;
 use std::os::unix::fs::PermissionsExt;
 
 pub fn look(settings: &Settings) -> Vec<Finding> {
     let mut found = Vec::new();
-    match app::load_policy(settings, &Clock::system()) {
-        Ok(_) => {
-            let said = "settings, inventory, safety rules and runbooks are valid";
-            found.push(Finding::ok("configuration", said));
-        }
-        Err(error) => {
-            let said = format!("{error:#}");
-            let lines = said.lines().filter(|line| !line.ends_with("problem")).collect::<Vec<_>>();
-            for line in lines.into_iter().filter(|line| !line.ends_with(" problems")) {
-                found.push(Finding::fail("configuration", line, ""));
-            }
-        }
+    let problems = check_config::policy(settings);
+    if problems.is_empty() {
+        let said = "settings, inventory, safety rules and runbooks are valid";
+        found.push(Finding::ok("configuration", said));
     }
+    found.extend(problems.into_iter().map(|line| Finding::fail("configuration", line, "")));
     found.extend(people(settings));
     found
 }
