@@ -4,7 +4,7 @@
 //! request with its advice. Never: the token in a message, or in the list of processes.
 
 use super::{Global, settings};
-use crate::clients::http::{Answer, Auth, Http, Options};
+use crate::clients::http::{Answer, Auth, Error, Http, Options};
 use crate::config::{Environment, Settings, is_loopback_url};
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
@@ -144,9 +144,7 @@ impl Remote {
     }
 
     async fn ask(&self, request: RequestBuilder) -> Result<Answer> {
-        let answer = self.http.send(request, ANSWER_BYTES_MAX).await.map_err(|error| {
-            anyhow!("{error}. Start it with `watchkeeper serve`, or name another with --server")
-        })?;
+        let answer = self.http.send(request, ANSWER_BYTES_MAX).await.map_err(unreached)?;
         if answer.is_success() { Ok(answer) } else { Err(self.refused(&answer)) }
     }
 
@@ -171,6 +169,17 @@ impl Remote {
         }
         anyhow!(said)
     }
+}
+
+/// Why no answer came, with the option that helps.
+fn unreached(error: Error) -> anyhow::Error {
+    let said = error.to_string();
+    let mend = if said.contains("ca_file") {
+        "Here that is --ca-file"
+    } else {
+        "Start it with `watchkeeper serve`, or name another with --server"
+    };
+    anyhow!("{}. {mend}", said.trim_end_matches('.'))
 }
 
 #[cfg(test)]

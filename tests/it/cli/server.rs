@@ -186,3 +186,21 @@ async fn waiting_action(set: &Set, at: &[&str]) -> Option<String> {
     let waits = |action: &&Value| action["state"] == "awaiting";
     Some(actions.iter().find(waits)?["proposal"]["action_id"].as_str()?.to_owned())
 }
+
+/// The certificates in `tests/data/tls` are valid for a hundred years; the authority's key is gone.
+#[tokio::test]
+async fn a_server_with_a_private_authority_is_trusted_when_it_is_named() {
+    let set = Set::up().await;
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
+    set.home.write(
+        "config/watchkeeper.yaml",
+        &format!("http: {{ tls_cert_file: {data}/server.pem, tls_key_file: {data}/server.key }}\n"),
+    );
+    let server = set.home.serve("config/watchkeeper.yaml").await;
+    let list = ["incident", "list", "--set", &server.listen()];
+    let kim = set.home.with_token(&set.sre);
+    let said = kim.run(&list).await.failed();
+    assert!(said.contains("Here that is --ca-file"), "{said}");
+    let ca = format!("{data}/ca.pem");
+    assert_eq!(kim.run(&[&list[..], &["--ca-file", &ca]].concat()).await.ok(), "no incidents\n");
+}
