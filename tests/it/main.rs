@@ -4,9 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod approvals;
 mod bad_config;
 mod cli;
 mod clients;
 mod notify;
 mod spine;
 mod store;
+mod web;
