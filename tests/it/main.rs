@@ -6,6 +6,7 @@ mod support;
 
 mod approvals;
 mod bad_config;
+mod cli;
 mod clients;
 mod notify;
 mod spine;
