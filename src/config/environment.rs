@@ -75,6 +75,11 @@ impl Environment {
         environment
     }
 
+    /// What a test put into [`crate::crash::VARIABLE`]: no setting, so no file can hold it.
+    pub fn abort_at(&self) -> Option<&str> {
+        self.values.get(crate::crash::VARIABLE).map(String::as_str)
+    }
+
     /// A shared variable; an empty one counts as not set.
     fn shared(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
@@ -99,6 +104,7 @@ impl fmt::Debug for Environment {
 fn is_ours(name: &str) -> bool {
     let of_a_model = |m: &ModelVariables| [m.base_url, m.model, m.api_key].contains(&name);
     name.starts_with(PREFIX)
+        || name == crate::crash::VARIABLE
         || SHARED.iter().any(|(shared, _)| *shared == name)
         || MODELS.iter().any(of_a_model)
 }

@@ -7,5 +7,6 @@ mod support;
 mod bad_config;
 mod clients;
 mod notify;
+mod promises;
 mod spine;
 mod store;

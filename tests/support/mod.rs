@@ -13,6 +13,7 @@ pub mod fake_prometheus;
 pub mod fake_slack;
 pub mod fake_smtp;
 mod model_rules;
+pub mod process;
 pub mod world;
 
 use std::future::Future;
