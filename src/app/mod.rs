@@ -25,7 +25,7 @@ use crate::safety::floor::Own;
 use crate::store::Store;
 use crate::store::db::Location;
 use crate::targets::Targets;
-use crate::targets::inventory::{Inventory, Mapping, To, locate};
+use crate::targets::inventory::{Inventory, Mapping, To, Unknown, locate};
 use crate::tasks::Tasks;
 use crate::tools::{self, Deps};
 use anyhow::{Context, Result, anyhow};
@@ -200,7 +200,11 @@ fn desk(
         wait_ms: seconds(verify.wait_s),
         timeout_ms: seconds(verify.timeout_s),
     };
-    let runbook: Arc<dyn Mind> = Arc::new(Follower::new(Arc::clone(&policy.runbooks)));
+    let roots = Arc::clone(&inventory);
+    let clean_roots =
+        Arc::new(move |host: &str| roots.host(host).map(|h| h.clean_roots).unwrap_or_default());
+    let follower = Follower::new(Arc::clone(&policy.runbooks), clean_roots);
+    let runbook: Arc<dyn Mind> = Arc::new(follower);
     Ok(Desk {
         store: store.clone(),
         clock: clock.clone(),
@@ -280,7 +284,8 @@ fn mappings(settings: &Settings) -> Result<Vec<Mapping>> {
                 TargetKind::Host => To::Host,
                 TargetKind::Service => To::Service,
             };
-            Ok(Mapping { label: rule.label.clone(), pattern, to })
+            let unknown = if rule.optional { Unknown::Ignored } else { Unknown::Reported };
+            Ok(Mapping { label: rule.label.clone(), pattern, to, unknown })
         })
         .collect()
 }

@@ -124,6 +124,25 @@ pub(super) fn note(desk: &Desk, case: &Case, note: &crate::tools::Note) -> Messa
     message
 }
 
+/// No model answers; the runbooks have taken over.
+pub(super) fn model_down(desk: &Desk, scope: &str, why: &str) -> Message {
+    Message {
+        id: MessageId::new(),
+        scope: scope.to_owned(),
+        incident_id: None,
+        event: Event::Health,
+        urgency: Urgency::Tell,
+        severity: Severity::Warning,
+        title: "No model answers; incidents follow the runbooks".into(),
+        facts: Vec::new(),
+        paragraphs: vec![why.to_owned()],
+        links: Vec::new(),
+        dedup_key: "watchkeeper-model".into(),
+        created_at_ms: desk.clock.now_ms(),
+        channels: Vec::new(),
+    }
+}
+
 /// Mere information wakes nobody.
 fn loudness(case: &Case) -> Urgency {
     match case.severity {

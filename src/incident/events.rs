@@ -100,7 +100,9 @@ fn after_events(draft: &mut Draft) {
     }
     supersede_unstarted(draft, "every alert was resolved in the meantime");
     let over = match draft.case.state() {
-        State::Open | State::Investigating | State::Proposed | State::AwaitingApproval => true,
+        State::Open | State::Proposed | State::AwaitingApproval => true,
+        // After a change that helped, the mind still names the cause for the report.
+        State::Investigating => !draft.case.change_helped(),
         // A conclusion waits for its measurement, which the notices settle.
         State::Verifying => draft.case.unverified_action().is_none(),
         State::Escalated => true,

@@ -359,6 +359,13 @@ impl Case {
         !self.alerts.is_empty() && self.alerts.iter().all(|a| a.resolved_at_ms.is_some())
     }
 
+    /// Whether a change of this round was measured to have fixed the problem.
+    pub fn change_helped(&self) -> bool {
+        self.actions.iter().any(|action| {
+            action.proposed_at_ms >= self.round_from_ms && action.verified == Some(Finding::Fixed)
+        })
+    }
+
     /// Alerts that are still firing as far as their source told.
     pub fn firing(&self) -> impl Iterator<Item = &Alert> {
         self.alerts.iter().filter(|a| a.resolved_at_ms.is_none()).map(|a| &a.alert)

@@ -277,15 +277,22 @@ impl Store {
         .await
     }
 
-    /// Incidents whose page is due: nobody was told loudly and they are not resolved.
-    pub async fn page_due(&self, now_ms: i64, at_most: i64) -> Result<Vec<IncidentId>, Error> {
+    /// Incidents whose page is due, with their scope: nobody was told loudly and they are not
+    /// resolved.
+    pub async fn page_due(
+        &self,
+        now_ms: i64,
+        at_most: i64,
+    ) -> Result<Vec<(IncidentId, String)>, Error> {
         self.read(move |conn| {
             Box::pin(async move {
-                let rows: Vec<(String,)> = db!(conn, c => sqlx::query_as(
-                    "select id from incident where page_due_at_ms <= $1
+                let rows: Vec<(String, String)> = db!(conn, c => sqlx::query_as(
+                    "select id, scope from incident where page_due_at_ms <= $1
                      order by page_due_at_ms limit $2"
                 ).bind(now_ms).bind(at_most).fetch_all(&mut **c).await)?;
-                rows.into_iter().map(|(id,)| parsed(id.parse(), "incident id")).collect()
+                rows.into_iter()
+                    .map(|(id, scope)| Ok((parsed(id.parse(), "incident id")?, scope)))
+                    .collect()
             })
         })
         .await
