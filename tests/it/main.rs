@@ -5,6 +5,8 @@
 mod support;
 
 mod bad_config;
+#[path = "../chaos/mod.rs"]
+mod chaos;
 mod clients;
 mod notify;
 mod promises;
