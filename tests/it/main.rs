@@ -7,8 +7,11 @@ mod support;
 mod approvals;
 mod bad_config;
 mod cli;
+#[path = "../chaos/mod.rs"]
+mod chaos;
 mod clients;
 mod notify;
+mod promises;
 mod spine;
 mod store;
 mod web;
