@@ -4,6 +4,7 @@
 //! about incidents talk to the running server; only those that prepare or repair open files.
 
 mod check_config;
+mod demo;
 mod serve;
 mod version;
 
@@ -50,6 +51,10 @@ pub enum Output {
 enum Verb {
     /// Run the server.
     Serve,
+    /// Break a process and fill a folder of its own, and show how both are mended.
+    Demo(demo::Options),
+    #[command(hide = true)]
+    DemoService(demo::ServiceOptions),
     /// Check every configuration file and say everything that is wrong at once.
     CheckConfig,
     /// Print the version.
@@ -61,6 +66,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Serve => serve::run(&cli.global),
+        Verb::Demo(options) => demo::run(&cli.global, &options),
+        Verb::DemoService(options) => demo::run_service(options),
         Verb::CheckConfig => check_config::run(&cli.global),
         Verb::Version => version::run(cli.global.output),
     };
