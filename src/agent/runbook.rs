@@ -22,11 +22,15 @@ pub const NAME: &str = "runbook";
 /// Follows the first runbook that matches.
 pub struct Follower {
     runbooks: Arc<Runbooks>,
+    clean_roots: CleanRoots,
 }
 
+/// The folders that the inventory lets be cleaned on a host.
+pub type CleanRoots = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
+
 impl Follower {
-    pub fn new(runbooks: Arc<Runbooks>) -> Self {
-        Self { runbooks }
+    pub fn new(runbooks: Arc<Runbooks>, clean_roots: CleanRoots) -> Self {
+        Self { runbooks, clean_roots }
     }
 }
 
@@ -36,7 +40,11 @@ impl Mind for Follower {
     }
 
     fn next<'a>(&'a self, view: View<'a>) -> BoxFuture<'a, Result<Thought, Error>> {
-        Box::pin(async move { Ok(next(&self.runbooks, view)) })
+        Box::pin(async move {
+            let host = view.located.hosts.first();
+            let clean_roots = host.map(|host| (self.clean_roots)(host)).unwrap_or_default();
+            Ok(next(&self.runbooks, view, &clean_roots))
+        })
     }
 }
 
@@ -55,7 +63,7 @@ pub fn runbook_for<'a>(runbooks: &'a Runbooks, case: &Case) -> Option<&'a Runboo
     runbooks.find(case.alerts.iter().map(|attached| &attached.alert.labels))
 }
 
-fn next(runbooks: &Runbooks, view: View<'_>) -> Thought {
+fn next(runbooks: &Runbooks, view: View<'_>, clean_roots: &[String]) -> Thought {
     let Some(runbook) = runbook_for(runbooks, view.case) else {
         return conclude(Conclusion {
             root_cause: "not investigated: no runbook matches this alert".into(),
@@ -84,7 +92,7 @@ fn next(runbooks: &Runbooks, view: View<'_>) -> Thought {
                 return conclude(told.conclusion(runbook, Some(why), &lookup));
             }
         }
-        return match arguments(step, &lookup) {
+        return match step.arguments(&lookup, clean_roots) {
             Ok(args) => Thought {
                 said: format!("Runbook '{}', step '{}'.", runbook.name, step.id),
                 calls: vec![Asked {
@@ -111,13 +119,6 @@ fn conclude(conclusion: Conclusion) -> Thought {
         by: NAME.into(),
         ..Thought::default()
     }
-}
-
-fn arguments(
-    step: &Step,
-    lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Map<String, Value>, String> {
-    step.args.iter().map(|(key, value)| Ok((key.clone(), fill::value(value, lookup)?))).collect()
 }
 
 /// The same step of the same round has the same id, however often the process restarts.

@@ -25,7 +25,7 @@ use crate::safety::floor::Own;
 use crate::store::Store;
 use crate::store::db::Location;
 use crate::targets::Targets;
-use crate::targets::inventory::{Inventory, Mapping, To, locate};
+use crate::targets::inventory::{Inventory, Mapping, To, Unknown, locate};
 use crate::tasks::Tasks;
 use crate::tools::{self, Deps};
 use anyhow::{Context, Result, anyhow};
@@ -54,6 +54,8 @@ pub struct App {
     pub desk: Arc<Desk>,
     pub outbox: Arc<Outbox>,
     pub due: Arc<Notify>,
+    /// The store's own tasks: they end last, so that steps in flight can still be recorded.
+    store_tasks: Tasks,
 }
 
 /// What tests put in the place of the real thing.
@@ -68,11 +70,12 @@ pub struct Instead {
 ///
 /// # Errors
 /// What is wrong with the policy, the database or a client.
-pub async fn build(settings: Settings, tasks: &Tasks, instead: Instead) -> Result<App> {
+pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     crate::clients::http::install_tls();
     let clock = instead.clock.unwrap_or_else(Clock::system);
     let policy = load_policy(&settings, &clock)?;
-    let store = Store::open(&location(&settings), tasks).await?;
+    let store_tasks = Tasks::default();
+    let store = Store::open(&location(&settings), &store_tasks).await?;
     let redactor = Redactor::new(settings.secrets());
     let mappings = mappings(&settings)?;
     let inventory: Arc<dyn Inventory> = policy.inventory.clone();
@@ -108,6 +111,7 @@ pub async fn build(settings: Settings, tasks: &Tasks, instead: Instead) -> Resul
         desk: Arc::new(desk),
         outbox: Arc::new(outbox),
         due,
+        store_tasks,
     })
 }
 
@@ -127,6 +131,18 @@ impl App {
         tasks.spawn(worker::run(Arc::clone(&desk), setup, Arc::clone(&due), tasks.clone()));
         tasks.spawn(pager::run(desk, PAGER_POLL, due, tasks.stopping()));
         tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
+        if self.outbox.channels.is_empty() {
+            tracing::warn!(
+                "nobody will hear of anything: no channel is configured (notify.slack, \
+                 notify.pagerduty, notify.email); incidents are seen in the console only"
+            );
+        }
+    }
+
+    /// Ends `tasks`, then the store. Returns how many tasks did not end within `patience`.
+    pub async fn stop(self, tasks: &Tasks, patience: Duration) -> usize {
+        let left = tasks.shut_down(patience).await;
+        left + self.store_tasks.shut_down(patience).await
     }
 }
 
@@ -184,7 +200,11 @@ fn desk(
         wait_ms: seconds(verify.wait_s),
         timeout_ms: seconds(verify.timeout_s),
     };
-    let runbook: Arc<dyn Mind> = Arc::new(Follower::new(Arc::clone(&policy.runbooks)));
+    let roots = Arc::clone(&inventory);
+    let clean_roots =
+        Arc::new(move |host: &str| roots.host(host).map(|h| h.clean_roots).unwrap_or_default());
+    let follower = Follower::new(Arc::clone(&policy.runbooks), clean_roots);
+    let runbook: Arc<dyn Mind> = Arc::new(follower);
     Ok(Desk {
         store: store.clone(),
         clock: clock.clone(),
@@ -264,7 +284,8 @@ fn mappings(settings: &Settings) -> Result<Vec<Mapping>> {
                 TargetKind::Host => To::Host,
                 TargetKind::Service => To::Service,
             };
-            Ok(Mapping { label: rule.label.clone(), pattern, to })
+            let unknown = if rule.optional { Unknown::Ignored } else { Unknown::Reported };
+            Ok(Mapping { label: rule.label.clone(), pattern, to, unknown })
         })
         .collect()
 }

@@ -92,10 +92,7 @@ async fn demo(approver: Approver, after: Folder) -> Result<ExitCode> {
     voice.plain(&format!("everything happens in {}", stage.folder.display()));
     let tasks = Tasks::default();
     let shown = Box::pin(play(&voice, &stage, listener, &tasks, approver)).await;
-    let left = tasks.shut_down(PATIENCE).await;
-    if left > 0 {
-        voice.plain(&format!("{left} pieces of work did not end in time"));
-    }
+    tasks.shut_down(PATIENCE).await;
     let held = match shown {
         Ok(held) => held,
         Err(error) => {
@@ -143,14 +140,13 @@ async fn play(
     let monitor =
         Monitor::start(listener, stage.watched(), receiver, rules, journal.clone(), tasks)?;
     let server = format!("http://{address}");
-    let mut show = Show::new(voice, stage, journal, monitor, &app.store, &scope, server)?;
-    show.set_up().await?;
-    let mut held = show.mend_without_asking().await?;
-    if held == Held::Yes {
-        held = show.mend_after_asking(approver).await?;
+    let show = Show::new(voice, stage, journal, monitor, &app.store, &scope, server)?;
+    let shown = Box::pin(show.play(approver)).await;
+    let left = app.stop(tasks, PATIENCE).await;
+    if left > 0 {
+        voice.plain(&format!("{left} pieces of work did not end in time"));
     }
-    show.report().await?;
-    Ok(held)
+    shown
 }
 
 /// Keeps the server's log apart from the story.

@@ -4,7 +4,6 @@ use super::{Global, block_on, settings};
 use crate::app::{self, App, Instead};
 use crate::approval::people::People;
 use crate::config::Settings;
-use crate::report;
 use crate::tasks::Tasks;
 use crate::{telemetry, web};
 use anyhow::{Context, Result, anyhow};
@@ -43,23 +42,16 @@ pub async fn start(
     let people = People::load(&settings.access_file).map_err(|problems| anyhow!("{problems}"))?;
     // The listener comes first, so that a supervisor sees a live process while the rest starts.
     let serving = web::serve(&settings, people.clone(), tasks).await?;
-    let app = app::build(settings, tasks, Instead::default()).await?;
-    app.start(tasks);
-    let language = app.settings.language;
-    let clock = app.clock.clone();
     let address = serving.address;
+    let app = app::build(settings, Instead::default()).await?;
+    app.start(tasks);
     serving.ready(web::Deps {
         store: app.store.clone(),
         clock: app.clock.clone(),
         ingest: app.ingest.clone(),
         redactor: app.redactor.clone(),
-        report: Arc::new(move |case, entries| {
-            let report = report::build(case, entries, None, clock.now_ms());
-            web::Report {
-                markdown: report::markdown(&report, language),
-                json: serde_json::to_value(&report).unwrap_or_default(),
-            }
-        }),
+        due: Arc::clone(&app.due),
+        locate: Arc::clone(&app.desk.locate),
         metrics: Some(metrics),
     });
     Ok(Running { address, app, people })
@@ -88,8 +80,7 @@ async fn serve(settings: Settings) -> Result<ExitCode> {
     }
     wait_for_signal().await?;
     tracing::info!("stopping");
-    drop(app);
-    let left = tasks.shut_down(PATIENCE).await;
+    let left = app.stop(&tasks, PATIENCE).await;
     if left > 0 {
         tracing::warn!(left, "some work did not end in time; it goes on after the next start");
     }

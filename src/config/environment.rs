@@ -8,11 +8,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::layers;
 use super::network::{host_of, is_loopback_url};
 use super::problem::Problem;
 use super::tree::{Kind, Node, Origin};
-
-const PREFIX: &str = "WATCHKEEPER__";
 
 /// Shared variables and the setting that each fills when nothing else does.
 const SHARED: [(&str, &str); 5] = [
@@ -98,7 +97,7 @@ impl fmt::Debug for Environment {
 
 fn is_ours(name: &str) -> bool {
     let of_a_model = |m: &ModelVariables| [m.base_url, m.model, m.api_key].contains(&name);
-    name.starts_with(PREFIX)
+    layers::is_setting(name)
         || SHARED.iter().any(|(shared, _)| *shared == name)
         || MODELS.iter().any(of_a_model)
 }
@@ -120,18 +119,12 @@ pub(super) fn lay_over(
     for name in &environment.not_unicode {
         findings.problems.push(Problem::about(&variable(name), "the value is not valid UTF-8"));
     }
-    for (name, value) in &environment.values {
-        let Some(rest) = name.strip_prefix(PREFIX) else {
-            continue;
-        };
-        let path = rest.to_lowercase();
-        let steps: Vec<&str> = path.split("__").collect();
-        lay_one(root, &steps, value, &variable(name), &mut findings);
+    let (all, problems) = layers::layer(&environment.values, overrides);
+    for said in all {
+        let steps: Vec<&str> = said.steps.iter().map(String::as_str).collect();
+        lay_one(root, &steps, &said.text, &said.origin, &mut findings);
     }
-    for (path, value) in overrides {
-        let steps: Vec<&str> = path.split('.').collect();
-        lay_one(root, &steps, value, &format!("option for {path}"), &mut findings);
-    }
+    findings.problems.extend(problems);
     for (name, path) in SHARED {
         if let Some(value) = environment.shared(name)
             && !is_said(root, path)
@@ -146,11 +139,6 @@ pub(super) fn lay_over(
 }
 
 fn lay_one(root: &mut Node, steps: &[&str], value: &str, origin: &str, findings: &mut Findings) {
-    if steps.iter().any(|step| step.is_empty()) {
-        let problem = Problem::about(origin, "names no setting");
-        findings.problems.push(problem.hint("such as WATCHKEEPER__HTTP__CONNECTIONS_MAX"));
-        return;
-    }
     if let Err(message) = root.lay_over(steps, value, origin) {
         findings.problems.push(Problem::about(origin, message));
     }

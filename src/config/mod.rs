@@ -9,6 +9,7 @@ mod check;
 mod environment;
 mod explain;
 mod files;
+mod layers;
 mod network;
 mod parse;
 mod positions;

@@ -31,8 +31,6 @@ pub(super) enum Flow {
     CommitFirst,
     /// Commit and come back then.
     Rest(Next),
-    /// The step was committed on the way.
-    Done(Next),
 }
 
 /// A step in one process may cross this many states before it is committed; more is a bug.
@@ -68,7 +66,6 @@ pub async fn advance(desk: &Desk, lease: &Lease) -> Result<Next, Error> {
             Flow::Go => {}
             Flow::CommitFirst => return commit(desk, draft, Next::Again).await,
             Flow::Rest(next) => return commit(desk, draft, next).await,
-            Flow::Done(next) => return Ok(next),
         }
     }
     commit(desk, draft, Next::Again).await

@@ -60,6 +60,15 @@ pub(super) fn needs_you(
     message
 }
 
+/// Somebody approved, and the rules want one more person.
+pub(super) fn one_more(desk: &Desk, case: &Case, action: &Action) -> Message {
+    let mut message = needs_you(desk, case, action, None);
+    message.urgency = Urgency::Page;
+    let approved = action.approved_by.join(", ");
+    message.paragraphs.insert(0, format!("Approved by {approved}; another person has to agree."));
+    message
+}
+
 /// Verified: the problem is gone.
 pub(super) fn resolved(desk: &Desk, case: &Case, by: &str) -> Message {
     let mut message = base(desk, case, Event::Resolved, Urgency::Tell);
@@ -122,6 +131,25 @@ pub(super) fn note(desk: &Desk, case: &Case, note: &crate::tools::Note) -> Messa
         message.channels = vec![note.channel.clone()];
     }
     message
+}
+
+/// No model answers; the runbooks have taken over.
+pub(super) fn model_down(desk: &Desk, scope: &str, why: &str) -> Message {
+    Message {
+        id: MessageId::new(),
+        scope: scope.to_owned(),
+        incident_id: None,
+        event: Event::Health,
+        urgency: Urgency::Tell,
+        severity: Severity::Warning,
+        title: "No model answers; incidents follow the runbooks".into(),
+        facts: Vec::new(),
+        paragraphs: vec![why.to_owned()],
+        links: Vec::new(),
+        dedup_key: "watchkeeper-model".into(),
+        created_at_ms: desk.clock.now_ms(),
+        channels: Vec::new(),
+    }
 }
 
 /// Mere information wakes nobody.

@@ -105,6 +105,12 @@ impl Draft {
         self.messages.push(Announcement { transition: transition.to_owned(), message });
     }
 
+    /// Tells people of a problem of Watchkeeper itself, once for each `transition`. It is no part of
+    /// the incident's history.
+    pub fn report_health(&mut self, transition: String, message: Message) {
+        self.messages.push(Announcement { transition, message });
+    }
+
     /// Moves an action's row along with its entry.
     pub fn move_action(&mut self, id: ActionId, from: ActionState, to: ActionState) {
         self.changes.push(Change::Move { id, from, to });

@@ -52,7 +52,7 @@ pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
             | State::Escalated => Reaction::Fold,
             State::Resolved => Reaction::Ignore("the incident is resolved already"),
         },
-        Entry::Decided { action_id, .. } => match case.action(*action_id).map(|a| a.state) {
+        Entry::Decided { action_id, .. } | Entry::Counted { action_id, .. } => match case.action(*action_id).map(|a| a.state) {
             Some(ActionState::Awaiting) => Reaction::Fold,
             Some(_) => Reaction::Ignore("the action no longer waits for a decision"),
             None => Reaction::Ignore("the incident has no such action"),
@@ -100,7 +100,9 @@ fn after_events(draft: &mut Draft) {
     }
     supersede_unstarted(draft, "every alert was resolved in the meantime");
     let over = match draft.case.state() {
-        State::Open | State::Investigating | State::Proposed | State::AwaitingApproval => true,
+        State::Open | State::Proposed | State::AwaitingApproval => true,
+        // After a change that helped, the mind still names the cause for the report.
+        State::Investigating => !draft.case.change_helped(),
         // A conclusion waits for its measurement, which the notices settle.
         State::Verifying => draft.case.unverified_action().is_none(),
         State::Escalated => true,

@@ -94,10 +94,9 @@ async fn place(
     let ended_after_ms = now_ms - correlator.reopen_within_ms;
     match incidents::place(conn, scope, &key, ended_after_ms).await? {
         Place::Open(id) => return Ok(id),
-        Place::Ended(id) => {
-            incidents::reopen(conn, id, now_ms).await?;
-            return Ok(id);
-        }
+        // Somebody else may have reopened it, or opened another one, since the look.
+        Place::Ended(id) if incidents::reopen(conn, id, now_ms).await? == 1 => return Ok(id),
+        Place::Ended(_) => return now_open(conn, scope, &key).await,
         Place::Nowhere => {}
     }
     let severity = correlator.severity(&alert.labels);
@@ -112,10 +111,7 @@ async fn place(
     };
     if incidents::open(conn, &opening).await? == 0 {
         // Another replica opened it between the look and the insert.
-        return match incidents::place(conn, scope, &key, ended_after_ms).await? {
-            Place::Open(id) | Place::Ended(id) => Ok(id),
-            Place::Nowhere => Err(Error::Unavailable("an incident was just closed".into())),
-        };
+        return now_open(conn, scope, &key).await;
     }
     let entry = Entry::Opened {
         title: opening.title,
@@ -126,6 +122,17 @@ async fn place(
     };
     inbox::tell(conn, opening.id, now_ms, &entry).await?;
     Ok(opening.id)
+}
+
+/// The incident that holds the key by now. None at all means that it was closed in between: the
+/// batch is taken again.
+async fn now_open(conn: &mut Conn<'_>, scope: &str, key: &str) -> Result<IncidentId, Error> {
+    match incidents::place(conn, scope, key, i64::MAX).await? {
+        Place::Open(id) => Ok(id),
+        Place::Ended(_) | Place::Nowhere => {
+            Err(Error::Unavailable("the incident was closed in between".into()))
+        }
+    }
 }
 
 impl Correlator {

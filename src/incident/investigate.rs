@@ -7,13 +7,13 @@ use crate::action::gate::Facts;
 use crate::agent::{Asked, Error as MindError, Thought, View, budget::Spent};
 use crate::model::action::{Proposal, Risk, Wanted};
 use crate::model::call::Call;
-use crate::model::case::CallState;
+use crate::model::case::{CallState, Case};
 use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Success, TurnCall};
 use crate::model::tool::{Effect, ToolSpec};
 use crate::model::verdict::Decision;
 use crate::store::Error;
-use crate::tools::{Bounds, Done, Error as ToolError, Output, ReadBack, Request, excerpt};
+use crate::tools::{Bounds, Done, Error as ToolError, Output, ReadBack, Request, output};
 use futures::future::join_all;
 use std::time::Instant;
 
@@ -71,6 +71,10 @@ async fn ask(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
         }
         Err(MindError::Down(why)) if mind.name() != desk.minds.runbook.name() => {
             draft.now_ms = desk.clock.now_ms();
+            let hour = draft.now_ms / 3_600_000;
+            let why = desk.redactor.text(&why).into_owned();
+            let message = announce::model_down(desk, &draft.case.scope, &why);
+            draft.report_health(format!("model:{hour}"), message);
             fall_back(desk, draft, &format!("every model is down: {why}"));
         }
         Err(MindError::Down(why)) => {
@@ -114,6 +118,9 @@ fn take_turn(desk: &Desk, draft: &mut Draft, mind: &str, thought: Thought, durat
         duration_ms,
     });
     draft.charge(thought.usage);
+    let tokens = thought.usage.tokens().unsigned_abs();
+    metrics::counter!("watchkeeper_turns_total", "mind" => mind.to_owned()).increment(1);
+    metrics::counter!("watchkeeper_model_tokens_total").increment(tokens);
     let facts = desk.facts(&draft.case);
     for (asked, completed, effect) in asked {
         match completed {
@@ -223,7 +230,7 @@ async fn look(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
                 draft.answer(call_id, Success::Ok, "queued for delivery");
             }
             Ok(Done::ReadBack(wanted)) => {
-                let (outcome, text) = read_back(desk, &wanted).await?;
+                let (outcome, text) = read_back(desk, &draft.case, &wanted).await?;
                 draft.answer(call_id, outcome, text);
             }
             Ok(Done::Proposal(request)) => confirm_request(desk, draft, call_id, request),
@@ -279,37 +286,33 @@ fn confirm_request(desk: &Desk, draft: &mut Draft, call_id: &str, request: Reque
     }
 }
 
-async fn read_back(desk: &Desk, wanted: &ReadBack) -> Result<(Success, String), Error> {
-    let Some(body) = desk.store.blob(&wanted.hash).await? else {
+/// Reads a stored output of this very incident; other incidents' outputs are not its business.
+async fn read_back(
+    desk: &Desk,
+    case: &Case,
+    wanted: &ReadBack,
+) -> Result<(Success, String), Error> {
+    let hash = case
+        .turns
+        .iter()
+        .flat_map(|turn| &turn.calls)
+        .filter_map(|call| call.answer.as_ref()?.output.as_ref())
+        .map(|output| &output.hash)
+        .find(|hash| hash.starts_with(&wanted.hash));
+    let body = match hash {
+        Some(hash) => desk.store.blob(hash).await?,
+        None => None,
+    };
+    let Some(body) = body else {
         return Ok((
             Success::Failed,
-            format!("there is no stored output '{}', or it has aged out", wanted.hash),
+            format!("this incident has no stored output '{}', or it has aged out", wanted.hash),
         ));
     };
-    let bytes_max = desk.policy.output_bytes_max;
-    if let Some(needle) = &wanted.grep {
-        let lines: Vec<&str> = body.lines().filter(|line| line.contains(needle)).collect();
-        if lines.is_empty() {
-            return Ok((Success::Ok, format!("no line holds '{needle}'")));
-        }
-        return Ok((Success::Ok, excerpt(&lines.join("\n"), bytes_max, &wanted.hash)));
-    }
-    let mut start = wanted.offset.min(body.len());
-    while !body.is_char_boundary(start) {
-        start += 1;
-    }
-    let rest = &body[start..];
-    let mut end = rest.len().min(bytes_max);
-    while !rest.is_char_boundary(end) {
-        end -= 1;
-    }
-    let more = rest.len() - end;
-    let tail = if more == 0 {
-        "\n[end of the output]".to_owned()
-    } else {
-        format!("\n[{more} more bytes; go on at offset {}]", start + end)
-    };
-    Ok((Success::Ok, format!("{}{tail}", &rest[..end])))
+    Ok(match output::read_back(&body, wanted, desk.policy.output_bytes_max) {
+        Ok(part) => (Success::Ok, part),
+        Err(complaint) => (Success::Failed, complaint),
+    })
 }
 
 fn elapsed_ms(started: Instant) -> i64 {

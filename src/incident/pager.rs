@@ -35,15 +35,23 @@ pub async fn run(desk: Arc<Desk>, poll: Duration, due: Arc<Notify>, stop: Cancel
 /// Pages for every overdue incident; returns how many.
 pub async fn sweep(desk: &Desk) -> Result<usize, Error> {
     let overdue = desk.store.page_due(desk.clock.now_ms(), BATCH).await?;
-    for id in &overdue {
-        page(desk, *id).await?;
+    for (id, scope) in &overdue {
+        page(desk, *id, scope).await?;
     }
     Ok(overdue.len())
 }
 
-async fn page(desk: &Desk, id: IncidentId) -> Result<(), Error> {
+async fn page(desk: &Desk, id: IncidentId, scope: &str) -> Result<(), Error> {
     let history = desk.store.timeline(Stream::incident(id)).await?;
-    let case = Case::fold(id, "", &history);
+    let mut case = Case::fold(id, scope, &history);
+    if history.is_empty()
+        && let Some(row) = desk.store.incident(scope, id).await?
+    {
+        // No worker has touched it yet; the row knows what the intake knew.
+        case.title = row.title;
+        case.severity = row.severity;
+        case.opened_at_ms = row.opened_at_ms;
+    }
     let message = announce::overdue(desk, &case);
     let transition = format!("overdue:{}", case.round);
     let entry = Entry::MessageQueued {

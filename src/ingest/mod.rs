@@ -104,6 +104,7 @@ impl Ingest {
                 let body = String::from_utf8_lossy(&delivery.bytes);
                 let body = self.redactor.json_text(&body).into_owned();
                 let id = self.keep(&delivery, body, Fate::Waiting).await?;
+                count("accepted");
                 self.arrived.notify_one();
                 Ok(Accepted { id, alerts: parsed.alerts.len() })
             }
@@ -111,6 +112,7 @@ impl Ingest {
                 let body = excerpt(&delivery.bytes);
                 let body = self.redactor.text(&body).into_owned();
                 self.keep(&delivery, body, Fate::Malformed(malformed.to_string())).await?;
+                count("malformed");
                 Err(Rejected::Malformed(malformed))
             }
         }
@@ -132,12 +134,18 @@ impl Ingest {
         };
         self.store.keep_delivery(row).await.map_err(|error| {
             if matches!(error, store::Error::Busy) {
+                count("busy");
                 Rejected::Busy
             } else {
+                count("unavailable");
                 Rejected::Unavailable(error.to_string())
             }
         })
     }
+}
+
+fn count(result: &'static str) {
+    metrics::counter!("watchkeeper_deliveries_total", "result" => result).increment(1);
 }
 
 type Parser = fn(&str, &[u8]) -> Result<Parsed, Malformed>;

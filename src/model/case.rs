@@ -269,6 +269,7 @@ impl Case {
             | Entry::ActionJudged { .. }
             | Entry::ApprovalOpened { .. }
             | Entry::Decided { .. }
+            | Entry::Counted { .. }
             | Entry::Expired { .. }
             | Entry::Superseded { .. }
             | Entry::IntentWritten { .. }
@@ -357,6 +358,13 @@ impl Case {
     /// Whether every alert got its resolved notice. False without any alert.
     pub fn all_alerts_resolved(&self) -> bool {
         !self.alerts.is_empty() && self.alerts.iter().all(|a| a.resolved_at_ms.is_some())
+    }
+
+    /// Whether a change of this round was measured to have fixed the problem.
+    pub fn change_helped(&self) -> bool {
+        self.actions.iter().any(|action| {
+            action.proposed_at_ms >= self.round_from_ms && action.verified == Some(Finding::Fixed)
+        })
     }
 
     /// Alerts that are still firing as far as their source told.
@@ -449,6 +457,9 @@ impl Case {
                     action.comment.clone_from(comment);
                 });
             }
+            Entry::Counted { action_id, by, .. } => {
+                self.with_action(*action_id, |action| action.approved_by.push(by.clone()));
+            }
             Entry::Expired { action_id } => {
                 self.with_action(*action_id, |action| action.state = ActionState::Expired);
             }
@@ -504,6 +515,7 @@ impl Case {
             verdict: None,
             basis: None,
             expires_at_ms: None,
+            approved_by: Vec::new(),
             decided_by: None,
             decided_at_ms: None,
             comment: None,

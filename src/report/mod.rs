@@ -1,7 +1,7 @@
 //! The report of an incident: what happened, why, what was done about it, and what shows it.
 //!
 //! In: a case and the timeline that it was folded from. Out: [`Report`], which is the JSON form,
-//! and from it [`markdown`] in each language.
+//! and from it [`markdown()`] in each language.
 //! Never: a clock, I/O, a claim that the timeline does not hold, untrusted text that becomes
 //! active. To tell one more thing, add a field here, fill it in `build.rs`, show it in
 //! `markdown.rs`.

@@ -39,8 +39,12 @@ pub async fn tell(
     entry: &Entry,
 ) -> Result<(), Error> {
     put(conn, &Stream::incident(incident), at_ms, entry).await?;
+    // Always an update, so that it waits for a step under way: that step may be about to overwrite
+    // the time that looks early enough here.
     db!(conn, c => sqlx::query(
-        "update incident set due_at_ms = $2 where id = $1 and (due_at_ms is null or due_at_ms > $2)"
+        "update incident
+         set due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end
+         where id = $1"
     ).bind(incident.to_string()).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Incident rows: opened and joined by the intake, claimed and leased by workers, listed for people.
+//! Incident rows: opened and joined by the intake, claimed and leased by workers, listed for
+//! people.
 
 use super::db::{Conn, Store, db, dialect};
 use super::{Error, key as indexed, parsed, text};
@@ -178,7 +179,8 @@ impl Store {
                          where id in (select id from due)
                          returning id, scope, lease_epoch, severity_rank, due_at_ms",
                 );
-                let mut rows: Vec<(String, String, i64, i64, i64)> = db!(conn, c => sqlx::query_as(sql)
+                type Columns = (String, String, i64, i64, i64);
+                let mut rows: Vec<Columns> = db!(conn, c => sqlx::query_as(sql)
                     .bind(&owner)
                     .bind(now_ms)
                     .bind(lease_ms)
@@ -212,7 +214,8 @@ impl Store {
                          and (lease_until_ms is null or lease_until_ms
                               < (extract(epoch from clock_timestamp()) * 1000)::bigint) limit 1",
                 );
-                let found: Option<(String,)> = db!(conn, c => sqlx::query_as(sql).bind(now_ms).fetch_optional(&mut **c).await)?;
+                let found: Option<(String,)> = db!(conn, c =>
+                    sqlx::query_as(sql).bind(now_ms).fetch_optional(&mut **c).await)?;
                 Ok(found.is_some())
             })
         })
@@ -274,15 +277,22 @@ impl Store {
         .await
     }
 
-    /// Incidents whose page is due: nobody was told loudly and they are not resolved.
-    pub async fn page_due(&self, now_ms: i64, at_most: i64) -> Result<Vec<IncidentId>, Error> {
+    /// Incidents whose page is due, with their scope: nobody was told loudly and they are not
+    /// resolved.
+    pub async fn page_due(
+        &self,
+        now_ms: i64,
+        at_most: i64,
+    ) -> Result<Vec<(IncidentId, String)>, Error> {
         self.read(move |conn| {
             Box::pin(async move {
-                let rows: Vec<(String,)> = db!(conn, c => sqlx::query_as(
-                    "select id from incident where page_due_at_ms <= $1
+                let rows: Vec<(String, String)> = db!(conn, c => sqlx::query_as(
+                    "select id, scope from incident where page_due_at_ms <= $1
                      order by page_due_at_ms limit $2"
                 ).bind(now_ms).bind(at_most).fetch_all(&mut **c).await)?;
-                rows.into_iter().map(|(id,)| parsed(id.parse(), "incident id")).collect()
+                rows.into_iter()
+                    .map(|(id, scope)| Ok((parsed(id.parse(), "incident id")?, scope)))
+                    .collect()
             })
         })
         .await

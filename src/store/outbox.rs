@@ -219,7 +219,8 @@ async fn claim(
     // Messages of one incident leave a channel in order: an earlier one that waits holds back the
     // later ones.
     let sql = dialect!(conn,
-        lite: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, d.unanswered, m.body
+        lite: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, d.unanswered,
+                   m.body
                from message_delivery d join message m on m.id = d.message_id
                where d.next_at_ms <= $1 and not exists (
                    select 1 from message_delivery e

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub use file::{
     Commands, Complaint, HostEntry, InventoryFile, LogEntry, ReachKind, ServiceEntry, Systemd,
 };
-pub use locate::{Mapping, To, locate};
+pub use locate::{Mapping, To, Unknown, locate};
 
 /// What is known of the targets.
 pub trait Inventory: Send + Sync {

@@ -147,7 +147,9 @@ async fn journal(placed: &Placed, unit: &str, ask: Ask, bounds: Bounds) -> Resul
     let wanted = format!("--lines={}", ask.scanned());
     let unit_arg = format!("--unit={unit}");
     let ran = run_journal(placed, &[&wanted, &unit_arg], bounds).await?;
-    let (lines, unread) = log_lines::of_journal(&ran.stdout);
+    let whole = if ran.truncated { whole_lines(&ran.stdout) } else { &ran.stdout };
+    let (mut lines, unread) = log_lines::of_journal(whole);
+    lines.reverse();
     if lines.is_empty() {
         let any = run_journal(placed, &["--lines=1"], bounds).await?;
         if any.stdout.trim().is_empty() {
@@ -158,7 +160,11 @@ async fn journal(placed: &Placed, unit: &str, ask: Ask, bounds: Bounds) -> Resul
             )));
         }
     }
-    let note = (unread > 0).then(|| format!("{unread} entries could not be read"));
+    let note = match (ran.truncated, unread) {
+        (true, _) => Some("older lines were not read".to_owned()),
+        (false, 0) => None,
+        (false, unread) => Some(format!("{unread} entries could not be read")),
+    };
     Ok(Read { source: format!("the journal of {unit}"), lines, note })
 }
 
@@ -167,11 +173,18 @@ async fn run_journal(placed: &Placed, args: &[&str], bounds: Bounds) -> Result<R
         "journalctl",
         "--no-pager",
         "--quiet",
+        // The newest first: if there is too much, the oldest are lost.
+        "--reverse",
         "--output=json",
         "--output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID",
     ];
     let argv = fixed.iter().chain(args).map(|word| (*word).to_owned()).collect();
     finished(placed, argv, bounds, "the journal").await
+}
+
+/// The text without its last line, which may be cut.
+fn whole_lines(text: &str) -> &str {
+    text.rfind('\n').map_or("", |end| &text[..end])
 }
 
 async fn command(
@@ -184,11 +197,17 @@ async fn command(
     let argv: Vec<String> = argv.iter().map(|word| word.replace("{lines}", &lines)).collect();
     let source = format!("the output of {}", argv.first().map_or("", String::as_str));
     let ran = finished(placed, argv, bounds, "the log command").await?;
+    if ran.truncated {
+        return Err(Error::Tell(format!(
+            "{source} is longer than {} bytes, so its newest lines are not in reach; the command \
+             in {}.logs should print only its last {{lines}} lines",
+            SCANNED_BYTES_MAX, placed.access.path
+        )));
+    }
     let mut lines = log_lines::of_text(&ran.stdout);
     // Container engines put what the program wrote to standard error there, too.
     lines.extend(log_lines::of_text(&ran.stderr));
-    let note = ran.truncated.then(|| "its end was not read; ask for fewer lines".to_owned());
-    Ok(Read { source, lines, note })
+    Ok(Read { source, lines, note: None })
 }
 
 async fn finished(
@@ -204,7 +223,8 @@ async fn finished(
         leaves: Leaves::Nothing,
     };
     let ran = placed.reach.run(command).await?;
-    if ran.exit == Exit::Code(0) {
+    // Output beyond the bound ends the program; the callers say what that means.
+    if ran.exit == Exit::Code(0) || ran.truncated {
         return Ok(ran);
     }
     Err(Error::Tell(format!(

@@ -247,3 +247,7 @@ fn place(deps: &Deps, mut call: Call) -> Result<Call, String> {
 
 #[cfg(test)]
 mod testing;
+
+#[cfg(test)]
+#[path = "tests/register.rs"]
+mod tests;

@@ -98,6 +98,8 @@ fn report(host: &str, command: &str, timeout_ms: u64, ran: &Ran) -> Output {
             text.push_str("[exit code 0; it printed nothing]\n");
         }
         Exit::Code(0) => {}
+        // It was ended because it printed too much, which is said below.
+        Exit::Signal(_) if ran.truncated => {}
         Exit::TimedOut => {
             text.push_str(&format!("[ended at the time limit of {timeout_ms} ms]\n"));
         }

@@ -251,7 +251,8 @@ fn schemas() -> Value {
         "Problem": {"type": "object", "required": ["error"], "properties": {"error": {
             "type": "object", "required": ["code", "message", "id"],
             "properties": {
-                "code": text, "message": text, "hint": text, "path": text, "state": text, "id": text,
+                "code": text, "message": text, "hint": text, "path": text, "state": text,
+                "id": text,
             },
         }}},
         "Decision": {"type": "object", "properties": {"comment": text, "call_hash": text}},

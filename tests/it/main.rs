@@ -4,8 +4,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod approvals;
 mod bad_config;
 mod clients;
 mod notify;
 mod spine;
 mod store;
+mod web;

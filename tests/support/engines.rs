@@ -1,7 +1,7 @@
 //! A fresh database on each engine for one test.
 //!
-//! In: a test that takes a [`Ground`]. Out: the test has run on SQLite in a folder of its own and on
-//! Postgres in a database of its own, and both are gone again, also when it failed.
+//! In: a test that takes a [`Ground`]. Out: the test has run on SQLite in a folder of its own and
+//! on Postgres in a database of its own, and both are gone again, also when it failed.
 //! Never: a Postgres half that is skipped in silence.
 
 use futures::FutureExt;
@@ -181,8 +181,8 @@ fn server() -> Option<String> {
     assert_eq!(
         read("WATCHKEEPER_TEST_SQLITE_ONLY").as_deref(),
         Some("1"),
-        "WATCHKEEPER_TEST_POSTGRES_URL is not set: run `make test`, which starts a Postgres, or set \
-         WATCHKEEPER_TEST_SQLITE_ONLY=1 to leave Postgres out"
+        "WATCHKEEPER_TEST_POSTGRES_URL is not set: run `make test`, which starts a Postgres, or \
+         set WATCHKEEPER_TEST_SQLITE_ONLY=1 to leave Postgres out"
     );
     None
 }

@@ -45,7 +45,6 @@ pub struct World {
 /// A server process in the test's own process, moved step by step.
 pub struct Server {
     pub app: App,
-    tasks: Tasks,
 }
 
 impl World {
@@ -77,10 +76,9 @@ impl World {
     }
 
     pub async fn server_with(&self, instead: Instead) -> Server {
-        let tasks = Tasks::default();
         let instead = Instead { clock: Some(self.clock.clone()), ..instead };
-        let app = app::build(self.settings.clone(), &tasks, instead).await.unwrap();
-        Server { app, tasks }
+        let app = app::build(self.settings.clone(), instead).await.unwrap();
+        Server { app }
     }
 
     /// The service stops; only a restart brings it back.
@@ -296,9 +294,8 @@ impl Server {
     }
 
     pub async fn stop(self) {
-        let Self { app, tasks } = self;
-        drop(app);
-        assert_eq!(tasks.shut_down(Duration::from_secs(20)).await, 0);
+        let left = self.app.stop(&Tasks::default(), Duration::from_secs(20)).await;
+        assert_eq!(left, 0);
     }
 }
 

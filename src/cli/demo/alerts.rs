@@ -59,9 +59,12 @@ struct Active {
     stage: Stage,
     since_ms: i64,
     value: f64,
-    /// What the receiver acknowledged last.
-    told: Option<Status>,
+    /// What the receiver acknowledged last, and when.
+    told: Option<(Status, i64)>,
 }
+
+/// Between two webhooks about the same alert, as Alertmanager's `group_interval`.
+const NEWS_EVERY_MS: i64 = 5_000;
 
 /// A webhook that is due.
 pub struct Due {
@@ -142,20 +145,23 @@ impl Alerts {
                 said.push(format!("{name} no longer fires: not {}: {}", rule.expr, shown(labels)));
                 true
             }
-            Stage::Resolved { .. } => active.told != Some(Status::Resolved),
+            Stage::Resolved { .. } => active.told.is_none_or(|told| told.0 != Status::Resolved),
         });
         said
     }
 
     /// What Alertmanager would send, one alert a group.
-    pub fn due(&self, address: &str) -> Vec<Due> {
+    pub fn due(&self, address: &str, now_ms: i64) -> Vec<Due> {
         let due = self.active.iter().filter_map(|(labels, active)| {
             let status = match active.stage {
                 Stage::Pending => return None,
                 Stage::Firing => Status::Firing,
                 Stage::Resolved { .. } => Status::Resolved,
             };
-            (active.told != Some(status)).then(|| {
+            let is_news = active
+                .told
+                .is_none_or(|(told, at_ms)| told != status && now_ms - at_ms >= NEWS_EVERY_MS);
+            is_news.then(|| {
                 let body = self.webhook(labels, active, status, address);
                 Due { labels: labels.clone(), status, body }
             })
@@ -164,9 +170,9 @@ impl Alerts {
     }
 
     /// The receiver stored it.
-    pub fn told(&mut self, labels: &Labels, status: Status) {
+    pub fn told(&mut self, labels: &Labels, status: Status, at_ms: i64) {
         if let Some(active) = self.active.get_mut(labels) {
-            active.told = Some(status);
+            active.told = Some((status, at_ms));
         }
     }
 
@@ -282,12 +288,12 @@ mod tests {
         vec![Sample { metric: "up".to_owned(), labels, value }]
     }
 
-    fn tell(alerts: &mut Alerts) -> Vec<(Status, String)> {
-        let due = alerts.due("http://monitor");
+    fn tell(alerts: &mut Alerts, now_ms: i64) -> Vec<(Status, String)> {
+        let due = alerts.due("http://monitor", now_ms);
         let summary = |due: &Due| due.body["alerts"][0]["annotations"]["summary"].to_string();
         let all = due.iter().map(|due| (due.status, summary(due))).collect();
         for due in due {
-            alerts.told(&due.labels, due.status);
+            alerts.told(&due.labels, due.status, now_ms);
         }
         all
     }
@@ -296,16 +302,22 @@ mod tests {
     fn an_alert_fires_after_its_time_and_resolves_once() {
         let mut alerts = Alerts::parse(RULES).unwrap();
         let mut heard = Vec::new();
-        for (now_ms, value) in
-            [(0, 0.0), (1_000, 0.0), (2_000, 0.0), (3_000, 0.0), (4_000, 1.0), (5_000, 1.0)]
-        {
+        for (now_ms, value) in [
+            (0, 0.0),
+            (1_000, 0.0),
+            (2_000, 0.0),
+            (3_000, 0.0),
+            (4_000, 1.0),
+            (7_000, 1.0),
+            (8_000, 1.0),
+        ] {
             alerts.evaluate(&up(value), now_ms);
-            heard.extend(tell(&mut alerts).into_iter().map(|told| (now_ms, told)));
+            heard.extend(tell(&mut alerts, now_ms).into_iter().map(|told| (now_ms, told)));
         }
         let summary = "\"a is 0\"".to_owned();
         assert_eq!(
             heard,
-            [(2_000, (Status::Firing, summary.clone())), (4_000, (Status::Resolved, summary))]
+            [(2_000, (Status::Firing, summary.clone())), (7_000, (Status::Resolved, summary))]
         );
         assert_eq!(alerts.listed(), json!({ "alerts": [] }));
     }
@@ -316,7 +328,7 @@ mod tests {
         alerts.evaluate(&up(0.0), 0);
         alerts.evaluate(&up(1.0), 1_000);
         alerts.evaluate(&up(0.0), 2_000);
-        assert_eq!(tell(&mut alerts), []);
+        assert_eq!(tell(&mut alerts, 2_000), []);
         assert_eq!(alerts.listed()["alerts"][0]["state"], json!("pending"));
     }
 

@@ -69,6 +69,9 @@ impl Follower {
             let entries = self.store.timeline(Stream::incident(row.id)).await?;
             let seen = self.incidents[index].entries.len();
             for stored in entries.iter().skip(seen) {
+                if is_about_a_change(&stored.entry, &entries) {
+                    continue;
+                }
                 let words = words(&stored.entry);
                 said.extend(words.into_iter().map(|text| Said {
                     at_ms: stored.at_ms,
@@ -95,6 +98,14 @@ impl Follower {
     }
 }
 
+/// Whether it is the answer to a proposed change, whose fate the lines before have told.
+fn is_about_a_change(entry: &Entry, entries: &[Stored]) -> bool {
+    let Entry::Answered { call_id, .. } = entry else { return false };
+    entries.iter().any(|stored| {
+        matches!(&stored.entry, Entry::Proposed { proposal } if proposal.call_id == *call_id)
+    })
+}
+
 /// An entry in plain words; entries that only repeat what another line says have none.
 fn words(entry: &Entry) -> Vec<String> {
     let one = |text: String| vec![text];
@@ -106,16 +117,17 @@ fn words(entry: &Entry) -> Vec<String> {
         | Entry::Judged { .. }
         | Entry::ReportWritten { .. }
         | Entry::MessageQueued { .. }
+        | Entry::Counted { .. }
         | Entry::Unknown(_) => Vec::new(),
         Entry::AlertResolved { .. } => one("notes that the monitor calls it resolved".into()),
         Entry::Acknowledged { by } => one(format!("acknowledged by {by}")),
         Entry::Started { mind, why } => one(format!("investigates: {mind} ({why})")),
         Entry::TurnTaken { calls, .. } => calls
             .iter()
-            .map(|asked| match asked.effect {
-                Effect::Read => format!("looks: {}", asked.call),
-                Effect::Talk => format!("says or asks: {}", asked.call),
-                Effect::Write => format!("wants: {}", asked.call),
+            .filter_map(|asked| match asked.effect {
+                Effect::Read => Some(format!("looks: {}", asked.call)),
+                Effect::Talk => Some(format!("says or asks: {}", asked.call)),
+                Effect::Write => None,
             })
             .collect(),
         Entry::Answered { outcome, text, .. } => {

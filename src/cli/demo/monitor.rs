@@ -124,7 +124,7 @@ impl Monitor {
             tick.tick().await;
             let samples = self.measure().await;
             self.take(samples);
-            let due = locked(&self.0.alerts).due(&self.0.address);
+            let due = locked(&self.0.alerts).due(&self.0.address, self.0.clock.now_ms());
             for due in due {
                 self.deliver(due).await;
             }
@@ -167,7 +167,7 @@ impl Monitor {
                 let name = sample.labels.get("service").map_or("", String::as_str);
                 let was = old.map_or_else(String::new, |old| format!(", before it was {old}"));
                 let said = format!("measures {} {name} = {}{was}", sample.metric, sample.value);
-                self.0.journal.add(now_ms, Who::Monitor, said.replace("  ", " "));
+                self.0.journal.add(now_ms, Who::Monitor, said.replace("  =", " ="));
             }
         }
         let said = locked(&self.0.alerts).evaluate(&samples, now_ms);
@@ -190,7 +190,7 @@ impl Monitor {
         let name = due.labels.get("alertname").map_or("", String::as_str);
         let text = match sent {
             Ok(response) if response.status().is_success() => {
-                locked(&self.0.alerts).told(&due.labels, due.status);
+                locked(&self.0.alerts).told(&due.labels, due.status, now_ms);
                 format!("webhook: {name} is {word}; the server stored it")
             }
             Ok(response) => format!("webhook: {name} is {word}; refused: {}", response.status()),

@@ -55,11 +55,22 @@ impl<'a> Show<'a> {
         Ok(Self { voice, stage, journal, monitor, follower, store, server, browser })
     }
 
-    /// Starts the services and waits until they are measured.
+    /// Plays all parts; the second only if the first held.
     ///
     /// # Errors
-    /// They do not start.
-    pub async fn set_up(&mut self) -> Result<()> {
+    /// Something did not start, or did not come to an end.
+    pub async fn play(mut self, approver: Approver) -> Result<Held> {
+        self.set_up().await?;
+        let mut held = self.mend_without_asking().await?;
+        if held == Held::Yes {
+            held = self.mend_after_asking(approver).await?;
+        }
+        self.report().await?;
+        Ok(held)
+    }
+
+    /// Starts the services and waits until they are measured.
+    async fn set_up(&mut self) -> Result<()> {
         let scene = &self.stage.scene;
         self.voice.now(Who::Demo, &format!("the server listens on {}", self.server));
         let services = [scene.stateless.clone(), scene.database.clone()];
@@ -74,10 +85,7 @@ impl<'a> Show<'a> {
     }
 
     /// Breaks what the rules let be mended without asking.
-    ///
-    /// # Errors
-    /// It does not come to an end.
-    pub async fn mend_without_asking(&mut self) -> Result<Held> {
+    async fn mend_without_asking(&mut self) -> Result<Held> {
         let scene = &self.stage.scene;
         let service = scene.stateless.clone();
         self.voice.heading("Part 1: a dead process and a full folder");
@@ -108,10 +116,7 @@ impl<'a> Show<'a> {
     }
 
     /// Breaks what the rules want a person for.
-    ///
-    /// # Errors
-    /// It does not come to an end.
-    pub async fn mend_after_asking(&mut self, approver: Approver) -> Result<Held> {
+    async fn mend_after_asking(&mut self, approver: Approver) -> Result<Held> {
         let scene = &self.stage.scene;
         let service = scene.database.clone();
         self.voice.heading("Part 2: the same for a database, so a person is asked");
@@ -152,10 +157,7 @@ impl<'a> Show<'a> {
     }
 
     /// Prints the reports as a person gets them from the server, then the table.
-    ///
-    /// # Errors
-    /// The server does not give them.
-    pub async fn report(&mut self) -> Result<()> {
+    async fn report(&mut self) -> Result<()> {
         self.browser.sign_in(&self.stage.scene.approver, &self.stage.password).await?;
         for (number, followed) in (1..).zip(&self.follower.incidents) {
             self.voice.heading(&format!("Report {number}"));

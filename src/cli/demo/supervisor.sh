@@ -12,7 +12,8 @@ pid_file=$run/$name.pid
 # A number alone may belong to somebody else by now, so the command line must name our file.
 runs() {
   pid=$(cat "$pid_file" 2>/dev/null) || return 1
-  tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF -- "$pid_file"
+  [ -r "/proc/$pid/cmdline" ] || return 1
+  tr '\0' '\n' 2>/dev/null <"/proc/$pid/cmdline" | grep -qxF -- "$pid_file"
 }
 
 # within TENTHS COMMAND: waits until the command holds.

@@ -23,7 +23,12 @@ pub struct IngestSettings {
 
 impl Default for IngestSettings {
     fn default() -> Self {
-        let rule = |label: &str, to| TargetRule { label: label.to_owned(), pattern: None, to };
+        let rule = |label: &str, to| TargetRule {
+            label: label.to_owned(),
+            pattern: None,
+            to,
+            optional: label == "job",
+        };
         Self {
             correlate_by: ["alertname", "host", "service"].map(str::to_owned).to_vec(),
             reopen_within_s: 900,
@@ -50,6 +55,9 @@ pub struct TargetRule {
     #[serde(default)]
     pub pattern: Option<String>,
     pub to: TargetKind,
+    /// A name that the inventory lacks is not reported as missing.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -19,6 +19,16 @@ pub struct Mapping {
     /// The first group that took part is the name; without a group, the whole match.
     pub pattern: Regex,
     pub to: To,
+    pub unknown: Unknown,
+}
+
+/// What a name means that the inventory lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unknown {
+    /// The incident's people are told which line to add.
+    Reported,
+    /// The label often names something else, e.g. a scrape job.
+    Ignored,
 }
 
 /// What kind of target a label names.
@@ -32,27 +42,41 @@ pub enum To {
 ///
 /// In each label set the mappings are tried in order, separately for hosts and for services, and
 /// the first that names a listed target wins. Only when none does is a name reported as missing:
-/// the one of the first mapping that gave any.
+/// the one of the first reporting mapping that gave any. Where no label
+/// names a host, the only host of each service is taken.
 pub fn locate(inventory: &dyn Inventory, labels: &[&Labels], mappings: &[Mapping]) -> Located {
     let mut located = Located::default();
+    let mut names_host = false;
     for labels in labels {
         for to in [To::Host, To::Service] {
-            let named: Vec<(&str, String)> = mappings
+            let named: Vec<(&Mapping, String)> = mappings
                 .iter()
                 .filter(|mapping| mapping.to == to)
-                .filter_map(|mapping| Some((mapping.label.as_str(), mapping.name(labels)?)))
+                .filter_map(|mapping| Some((mapping, mapping.name(labels)?)))
                 .collect();
+            let unknown = named.iter().find(|(mapping, _)| mapping.unknown == Unknown::Reported);
+            names_host |= to == To::Host && !named.is_empty();
             let known = named.iter().find_map(|(_, name)| match to {
                 To::Host => inventory.host(name).map(|host| host.name),
                 To::Service => inventory.service(name).map(|service| service.name),
             });
-            match (known, named.first()) {
+            match (known, unknown) {
                 (Some(name), _) => match to {
                     To::Host => located.hosts.push(name),
                     To::Service => located.services.push(name),
                 },
-                (None, Some((label, name))) => located.missing.push(missing(label, name, to)),
+                (None, Some((mapping, name))) => {
+                    located.missing.push(missing(&mapping.label, name, to));
+                }
                 (None, None) => {}
+            }
+        }
+    }
+    if !names_host {
+        // A service on one host says where it is, unless a label says otherwise.
+        for service in located.services.iter().filter_map(|name| inventory.service(name)) {
+            if let [only] = service.hosts.as_slice() {
+                located.hosts.push(only.clone());
             }
         }
     }

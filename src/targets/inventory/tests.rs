@@ -202,12 +202,31 @@ fn mappings() -> Vec<Mapping> {
         label: label.to_owned(),
         pattern: Regex::new(pattern).unwrap(),
         to,
+        unknown: Unknown::Reported,
     };
+    let job = Mapping { unknown: Unknown::Ignored, ..mapping("job", "^.+$", To::Service) };
     vec![
         mapping("instance", r"^(?:\[([^\]]+)\]|([^:]+))(?::[0-9]+)?$|^(.+)$", To::Host),
         mapping("host", "^.+$", To::Host),
         mapping("name", r"^(.+?)(?:\.service)?$", To::Service),
+        job,
     ]
+}
+
+#[test]
+fn a_service_on_one_host_says_where_it_is_unless_a_label_does() {
+    let located = |pairs| locate(&catalogue(), &[&labels(pairs)], &mappings());
+    let nginx = catalogue().service("nginx").unwrap();
+    let alone = located(&[("name", "nginx")]);
+    assert_eq!(alone.services, ["nginx"]);
+    assert_eq!(alone.hosts, if nginx.hosts.len() == 1 { nginx.hosts } else { vec![] });
+    assert_eq!(located(&[("name", "nginx"), ("instance", "10.9.9.9:1")]).hosts, [""; 0]);
+}
+
+#[test]
+fn an_unlisted_scrape_job_is_no_missing_service() {
+    let located = locate(&catalogue(), &[&labels(&[("job", "node")])], &mappings());
+    assert_eq!(located, Located::default());
 }
 
 #[test]

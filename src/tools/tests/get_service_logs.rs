@@ -1,4 +1,5 @@
 use super::super::testing::{Bench, Folder, Scripted, ran};
+use crate::targets::{Exit, Ran};
 use serde_json::json;
 
 fn bench(logs: &str) -> Bench {
@@ -144,7 +145,7 @@ async fn the_journal_is_asked_for_the_unit_and_more_lines_than_are_shown() {
                 "SYSLOG_IDENTIFIER": "shop" })
         .to_string()
     };
-    let journal = format!("{}\n{}\n", entry("ERROR no db"), entry("hello"));
+    let journal = format!("{}\n{}\n", entry("hello"), entry("ERROR no db"));
     let (bench, host) = Scripted::bench(SYSTEMD, move |_| ran(0, &journal));
     let output = bench.output("get_service_logs", json!({ "service": "shop" })).await;
     assert_eq!(
@@ -154,7 +155,7 @@ async fn the_journal_is_asked_for_the_unit_and_more_lines_than_are_shown() {
     );
     assert_eq!(
         host.seen(),
-        ["journalctl --no-pager --quiet --output=json \
+        ["journalctl --no-pager --quiet --reverse --output=json \
           --output-fields=MESSAGE,PRIORITY,SYSLOG_IDENTIFIER,_PID --lines=2000 --unit=shop.service"]
     );
 }
@@ -175,4 +176,90 @@ async fn a_unit_without_lines_is_told_apart_from_a_host_without_a_journal() {
         "box has no journal, or Watchkeeper may not read it (group systemd-journal); say where \
          shop logs in services.0.logs of the inventory"
     );
+}
+
+#[tokio::test]
+async fn a_journal_that_is_too_long_loses_its_oldest_lines() {
+    let entry = |text: &str| {
+        json!({ "__REALTIME_TIMESTAMP": "1763262000000000", "PRIORITY": "3", "MESSAGE": text })
+            .to_string()
+    };
+    let cut = format!("{}\n{}\n{{\"MESSAGE\":\"cut", entry("newest"), entry("older"));
+    let (bench, _) = Scripted::bench(SYSTEMD, move |_| Ran {
+        exit: Exit::Signal(15),
+        truncated: true,
+        ..ran(0, &cut)
+    });
+    let output = bench.output("get_service_logs", json!({ "service": "shop" })).await;
+    let lines: Vec<&str> = output.text.lines().skip(1).collect();
+    assert_eq!(
+        lines,
+        [
+            "(older lines were not read)",
+            "2025-11-16T03:00:00Z -: older",
+            "2025-11-16T03:00:00Z -: newest",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_command_that_prints_without_end_is_ended() {
+    let bench = bench("{ command: [/bin/sh, -c, 'while :; do echo 0123456789abcdef; done'] }");
+    let why = bench.told("get_service_logs", json!({ "service": "shop" })).await;
+    assert!(why.contains("is longer than 8388608 bytes"), "{why}");
+    assert!(why.contains("in services.0.logs should print only its last {lines} lines"), "{why}");
+}
+
+/// Starts a journal of its own, out of sight of the machine, writes to it, and runs the words.
+const PRIVATE_JOURNAL: &str = r#"
+mount -t tmpfs none /run && mkdir -p /run/systemd/journal /run/log/journal || exit 90
+/lib/systemd/systemd-journald > /dev/null 2>&1 &
+tries=0
+until [ -S /run/systemd/journal/stdout ] || [ $tries -gt 100 ]; do
+  tries=$((tries + 1)); sleep 0.05
+done
+printf 'hello\nERROR no database\n<4>slow\n<3>b\303\251 \033[31mred\n' | systemd-cat -t shop
+until [ "$(journalctl -q -t shop | wc -l)" -ge 4 ] || [ $tries -gt 200 ]; do
+  tries=$((tries + 1)); sleep 0.05
+done
+exec "$@"
+"#;
+
+#[tokio::test]
+async fn a_real_journal_is_read() {
+    let in_private = |argv: &[String]| {
+        std::process::Command::new("unshare")
+            .args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child"])
+            .args(["sh", "-c", PRIVATE_JOURNAL, "sh"])
+            // As the host would run it.
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .args(argv)
+            .output()
+    };
+    let probe = in_private(&["true".to_owned()]);
+    let has_journald = std::path::Path::new("/lib/systemd/systemd-journald").exists();
+    if !has_journald || !probe.is_ok_and(|ran| ran.status.success()) {
+        println!("skipped: needs journald, and root with namespaces of its own");
+        return;
+    }
+    let (bench, _) = Scripted::bench(SYSTEMD, move |argv| {
+        // Only under systemd do entries carry a unit.
+        let words = argv.iter().filter(|word| !word.starts_with("--unit")).cloned();
+        let done = in_private(&words.collect::<Vec<_>>()).unwrap();
+        ran(done.status.code().unwrap(), &String::from_utf8(done.stdout).unwrap())
+    });
+    for (level, wanted) in [
+        ("error", vec!["ERROR no database", "bé \\x1b[31mred"]),
+        ("warn", vec!["ERROR no database", "slow", "bé \\x1b[31mred"]),
+        ("info", vec!["hello", "ERROR no database", "slow", "bé \\x1b[31mred"]),
+    ] {
+        let args = json!({ "service": "shop", "level": level });
+        let output = bench.output("get_service_logs", args).await;
+        let by_shop = output.text.lines().filter_map(|line| {
+            let (head, message) = line.split_once("]: ")?;
+            head.contains(" shop[").then_some(message)
+        });
+        assert_eq!(by_shop.collect::<Vec<_>>(), wanted, "{level}: {}", output.text);
+    }
 }

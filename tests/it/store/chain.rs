@@ -24,12 +24,18 @@ async fn every_forgery_is_found_where_it_was_made() {
         let at_6 = chain_hash(&stored[4].hash, &path, 6, 6, &body);
         let insert = |seq: i64, hash: &str| {
             format!(
-                "insert into timeline (stream_kind, stream_id, seq, at_ms, kind, version, body, hash)
+                "insert into timeline
+                     (stream_kind, stream_id, seq, at_ms, kind, version, body, hash)
                  values ('incident', '{id}', {seq}, {seq}, 'acknowledged', 1, '{body}', '{hash}')"
             )
         };
         let forgeries: Vec<(&str, Vec<String>, i64, &str)> = vec![
-            ("body", vec![format!("update timeline set body = '{body}' where seq = 3")], 3, changed),
+            (
+                "body",
+                vec![format!("update timeline set body = '{body}' where seq = 3")],
+                3,
+                changed,
+            ),
             (
                 "body and its hash",
                 vec![format!("update timeline set body = '{body}', hash = '{at_3}' where seq = 3")],
@@ -45,12 +51,7 @@ async fn every_forgery_is_found_where_it_was_made() {
                 5,
                 "the chain ends at 4 instead of 5",
             ),
-            (
-                "all",
-                vec!["delete from timeline".into()],
-                1,
-                "the chain ends at 0 instead of 5",
-            ),
+            ("all", vec!["delete from timeline".into()], 1, "the chain ends at 0 instead of 5"),
             ("added", vec![insert(6, &at_6)], 6, "the chain ends at 6 instead of 5"),
             (
                 "inserted",

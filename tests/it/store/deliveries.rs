@@ -158,7 +158,7 @@ async fn two_intakes_take_turns() {
             let until_it_waits = async {
                 let waits = "select 1 from pg_stat_activity
                              where datname = current_database() and wait_event_type = 'Lock'";
-                for _ in 0..10_000 {
+                for _ in 0..1_000 {
                     if ground.engine() == "sqlite" || !ground.sql(waits).await.is_empty() {
                         release.send(()).unwrap();
                         return;

@@ -269,7 +269,7 @@ async fn a_lost_connection_is_unavailable_and_the_next_write_works() {
         let kill = async {
             let sleeps = "select 1 from pg_stat_activity where query = 'select pg_sleep(25)'
                           and datname = current_database()";
-            for _ in 0..10_000 {
+            for _ in 0..1_000 {
                 if !ground.sql(sleeps).await.is_empty() {
                     break;
                 }
@@ -299,7 +299,7 @@ async fn a_delivery_under_way_when_the_connection_is_lost_is_refused() {
             let waits = "select pg_terminate_backend(pid) from pg_stat_activity
                          where datname = current_database() and wait_event_type = 'Lock'";
             let kill = async {
-                for _ in 0..10_000 {
+                for _ in 0..1_000 {
                     if !ground.sql(waits).await.is_empty() {
                         return;
                     }

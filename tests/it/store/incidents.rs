@@ -293,8 +293,9 @@ async fn pages_fall_due_in_order() {
             open(&store, &opening).await.unwrap();
             ids.push(opening.id);
         }
-        assert_eq!(store.page_due(3_000, 10).await.unwrap(), [ids[1], ids[0]]);
-        assert_eq!(store.page_due(3_000, 1).await.unwrap(), [ids[1]]);
+        let due = |id| (id, SCOPE.to_owned());
+        assert_eq!(store.page_due(3_000, 10).await.unwrap(), [due(ids[1]), due(ids[0])]);
+        assert_eq!(store.page_due(3_000, 1).await.unwrap(), [due(ids[1])]);
         assert_eq!(store.page_due(1_999, 10).await.unwrap(), []);
     })
     .await;

@@ -148,7 +148,7 @@ async fn a_step_without_the_lease_or_behind_the_timeline_is_fenced() {
         assert_eq!(store.timeline(Stream::incident(id)).await.unwrap().len(), 1);
         assert_eq!(store.outbox_backlog().await.unwrap().waiting, 0);
 
-        // Whoever takes the incident over writes; the one that lost it does not, also after release.
+        // Whoever takes the incident over writes; the one that lost it does not.
         store.release(lease.clone()).await.unwrap();
         assert!(matches!(store.commit(step(&lease, &end)).await, Err(Error::Fenced)));
     })
