@@ -2,7 +2,7 @@
 //!
 //! In: a delivery, which knows no transport. Out: a committed row, then alerts under incidents.
 //! Never: an answer before the commit; a body lost because it could not be read. To add a source,
-//! write its file with a `parse` and its line in [`parser_of`].
+//! write its file with a `parse` and its line in `parser_of`.
 
 pub mod alertmanager;
 mod queue;

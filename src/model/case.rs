@@ -2,17 +2,16 @@
 //!
 //! In: stored entries in order. Out: a [`Case`], from which the next step follows.
 //! Never: knowledge that is not in the timeline; a fold of a prefix must equal the state at that
-//! time. To add an entry, add its arm in [`Case::apply`].
+//! time. To add an entry, add its arm in [`Case::apply`], in `case/fold.rs`.
 
-use crate::model::action::{Action, ActionState, Answer, Proposal};
+mod fold;
+
+use crate::model::action::{Action, ActionState};
 use crate::model::alert::{Alert, Severity};
 use crate::model::conclusion::Conclusion;
 use crate::model::ids::{ActionId, IncidentId};
 use crate::model::incident::State;
-use crate::model::message::Urgency;
-use crate::model::timeline::{
-    Entry, Finding, Outcome, OutputRef, Stored, Success, TurnCall, Usage,
-};
+use crate::model::timeline::{Finding, OutputRef, Success, TurnCall, Usage};
 use crate::model::tool::Effect;
 use crate::model::verdict::{Decision, VerdictRecord};
 use serde::Serialize;
@@ -173,111 +172,6 @@ impl Case {
         }
     }
 
-    /// Folds a whole timeline.
-    pub fn fold<'a>(
-        id: IncidentId,
-        scope: &str,
-        entries: impl IntoIterator<Item = &'a Stored>,
-    ) -> Self {
-        let mut case = Self::new(id, scope);
-        for stored in entries {
-            case.apply(stored);
-        }
-        case
-    }
-
-    /// Adds the next entry.
-    pub fn apply(&mut self, stored: &Stored) {
-        self.seq = stored.seq;
-        self.head.clone_from(&stored.hash);
-        let at_ms = stored.at_ms;
-        match &stored.entry {
-            Entry::Opened { title, severity, correlation_key, group_key, continues: _ } => {
-                self.title.clone_from(title);
-                self.severity = *severity;
-                self.correlation_key.clone_from(correlation_key);
-                self.group_key.clone_from(group_key);
-                self.opened_at_ms = at_ms;
-                self.round_from_ms = at_ms;
-            }
-            Entry::AlertFired { alert, severity } => self.alert_fired(alert, *severity, stored),
-            Entry::AlertResolved { key, ends_at_ms } => {
-                for attached in self.alerts.iter_mut().filter(|a| a.alert.key() == *key) {
-                    attached.resolved_at_ms = Some(*ends_at_ms);
-                }
-            }
-            Entry::Acknowledged { by } => self.acknowledged = Some((by.clone(), at_ms)),
-            Entry::Started { mind, why: _ } => {
-                self.mind = Some(mind.clone());
-                self.started_at_ms.get_or_insert(at_ms);
-            }
-            Entry::TurnTaken { turn, mind, said, raw, calls, usage, duration_ms: _ } => {
-                self.usage.add(*usage);
-                self.turns.push(Turn {
-                    number: *turn,
-                    mind: mind.clone(),
-                    said: said.clone(),
-                    raw: raw.clone(),
-                    calls: calls.iter().cloned().map(CallState::new).collect(),
-                    seq: stored.seq,
-                    at_ms,
-                });
-            }
-            Entry::Judged { call_id, verdict } => {
-                if let Some(call) = self.call_mut(call_id) {
-                    call.verdict = Some(verdict.clone());
-                }
-            }
-            Entry::Answered { call_id, outcome, text, data, output, duration_ms: _ } => {
-                let answer = CallAnswer {
-                    outcome: *outcome,
-                    text: text.clone(),
-                    data: data.clone(),
-                    output: output.clone(),
-                    seq: stored.seq,
-                    at_ms,
-                };
-                if let Some(call) = self.call_mut(call_id) {
-                    call.answer = Some(answer);
-                }
-            }
-            Entry::Concluded { conclusion } => {
-                self.conclusion = Some(conclusion.clone());
-                self.concluded_at_ms = Some(at_ms);
-            }
-            Entry::VerificationStarted { action_id, by, until_ms } => {
-                self.verification = Some(Verification {
-                    action_id: *action_id,
-                    by: by.clone(),
-                    since_ms: at_ms,
-                    until_ms: *until_ms,
-                });
-            }
-            Entry::Measured { finding, text } => self.measure(*finding, text, stored),
-            Entry::Resolved { by } => self.finish(Ending::Resolved, by, at_ms),
-            Entry::Escalated { why } => self.finish(Ending::Escalated, why, at_ms),
-            Entry::MessageQueued { transition, urgency, message_id: _, title: _ } => {
-                self.announced.insert(transition.clone());
-                if *urgency == Urgency::Page {
-                    self.paged_at_ms.get_or_insert(at_ms);
-                }
-            }
-            Entry::ReportWritten { hash } => {
-                self.report = Some(Report { hash: hash.clone(), seq: stored.seq, at_ms });
-            }
-            Entry::Proposed { .. }
-            | Entry::ActionJudged { .. }
-            | Entry::ApprovalOpened { .. }
-            | Entry::Decided { .. }
-            | Entry::Counted { .. }
-            | Entry::Expired { .. }
-            | Entry::Superseded { .. }
-            | Entry::IntentWritten { .. }
-            | Entry::OutcomeRecorded { .. } => self.apply_to_action(&stored.entry, at_ms),
-            Entry::Unknown(_) => {}
-        }
-    }
-
     /// Where the incident stands.
     pub fn state(&self) -> State {
         match self.end.as_ref().map(|end| end.how) {
@@ -375,169 +269,6 @@ impl Case {
     /// The alert that the incident is named after: the first one that came.
     pub fn lead(&self) -> Option<&Alert> {
         self.alerts.first().map(|attached| &attached.alert)
-    }
-
-    fn alert_fired(&mut self, alert: &Alert, severity: Severity, stored: &Stored) {
-        let key = alert.key();
-        self.severity = self.severity.min(severity);
-        match self.alerts.iter_mut().find(|attached| attached.alert.key() == key) {
-            Some(attached) => {
-                attached.alert = alert.clone();
-                attached.resolved_at_ms = None;
-            }
-            None => self.alerts.push(AttachedAlert {
-                alert: alert.clone(),
-                attached_at_ms: stored.at_ms,
-                resolved_at_ms: None,
-            }),
-        }
-        // A firing alert under a resolved incident opens the work again.
-        if self.end.as_ref().is_some_and(|end| end.how == Ending::Resolved) {
-            self.reopen(stored);
-        }
-    }
-
-    fn reopen(&mut self, stored: &Stored) {
-        self.round += 1;
-        self.round_from_seq = stored.seq;
-        self.round_from_ms = stored.at_ms;
-        self.mind = None;
-        self.paged_at_ms = None;
-        self.end = None;
-        self.conclusion = None;
-        self.concluded_at_ms = None;
-        self.measured = None;
-        self.verification = None;
-    }
-
-    fn finish(&mut self, how: Ending, why: &str, at_ms: i64) {
-        self.verification = None;
-        self.end = Some(End { how, why: why.to_owned(), at_ms });
-    }
-
-    fn measure(&mut self, finding: Finding, text: &str, stored: &Stored) {
-        self.measured =
-            Some(Measured { finding, text: text.to_owned(), at_ms: stored.at_ms, seq: stored.seq });
-        self.verification = None;
-        for action in &mut self.actions {
-            if action.ended_at_ms.is_some() && action.verified.is_none() {
-                action.verified = Some(finding);
-            }
-        }
-    }
-
-    fn apply_to_action(&mut self, entry: &Entry, at_ms: i64) {
-        match entry {
-            Entry::Proposed { proposal } => self.propose(proposal, at_ms),
-            Entry::ActionJudged { action_id, verdict, basis } => {
-                self.with_action(*action_id, |action| {
-                    action.state = match verdict.decision {
-                        Decision::Allow => ActionState::Allowed,
-                        Decision::Ask => ActionState::Proposed,
-                        Decision::Refuse => ActionState::Refused,
-                    };
-                    action.verdict = Some(verdict.clone());
-                    action.basis.clone_from(basis);
-                });
-            }
-            Entry::ApprovalOpened { action_id, expires_at_ms } => {
-                self.with_action(*action_id, |action| {
-                    action.state = ActionState::Awaiting;
-                    action.expires_at_ms = Some(*expires_at_ms);
-                });
-            }
-            Entry::Decided { action_id, answer, by, comment, decided_at_ms } => {
-                self.with_action(*action_id, |action| {
-                    action.state = match answer {
-                        Answer::Approve => ActionState::Approved,
-                        Answer::Reject => ActionState::Rejected,
-                    };
-                    action.decided_by = Some(by.clone());
-                    action.decided_at_ms = Some(*decided_at_ms);
-                    action.comment.clone_from(comment);
-                });
-            }
-            Entry::Counted { action_id, by, .. } => {
-                self.with_action(*action_id, |action| action.approved_by.push(by.clone()));
-            }
-            Entry::Expired { action_id } => {
-                self.with_action(*action_id, |action| action.state = ActionState::Expired);
-            }
-            Entry::Superseded { action_id, why } => self.with_action(*action_id, |action| {
-                action.state = ActionState::Superseded;
-                action.outcome = Some(why.clone());
-            }),
-            Entry::IntentWritten { action_id, start_before_ms: _ } => {
-                self.with_action(*action_id, |action| {
-                    action.state = ActionState::Intended;
-                    action.intended_at_ms = Some(at_ms);
-                });
-            }
-            Entry::OutcomeRecorded { action_id, outcome, text, output: _, duration_ms: _ } => {
-                self.with_action(*action_id, |action| {
-                    action.state = match outcome {
-                        Outcome::Done => ActionState::Done,
-                        Outcome::Failed => ActionState::Failed,
-                        Outcome::Unknown => ActionState::Unknown,
-                    };
-                    action.outcome = Some(text.clone());
-                    action.ended_at_ms = Some(at_ms);
-                });
-            }
-            Entry::Opened { .. }
-            | Entry::AlertFired { .. }
-            | Entry::AlertResolved { .. }
-            | Entry::Acknowledged { .. }
-            | Entry::Started { .. }
-            | Entry::TurnTaken { .. }
-            | Entry::Judged { .. }
-            | Entry::Answered { .. }
-            | Entry::VerificationStarted { .. }
-            | Entry::Measured { .. }
-            | Entry::Concluded { .. }
-            | Entry::Resolved { .. }
-            | Entry::Escalated { .. }
-            | Entry::MessageQueued { .. }
-            | Entry::ReportWritten { .. }
-            | Entry::Unknown(_) => {}
-        }
-    }
-
-    fn propose(&mut self, proposal: &Proposal, at_ms: i64) {
-        let action_id = proposal.action_id;
-        if let Some(call) = self.call_mut(&proposal.call_id) {
-            call.action_id = Some(action_id);
-        }
-        self.actions.push(Action {
-            proposal: proposal.clone(),
-            state: ActionState::Proposed,
-            proposed_at_ms: at_ms,
-            verdict: None,
-            basis: None,
-            expires_at_ms: None,
-            approved_by: Vec::new(),
-            decided_by: None,
-            decided_at_ms: None,
-            comment: None,
-            intended_at_ms: None,
-            ended_at_ms: None,
-            outcome: None,
-            verified: None,
-        });
-    }
-
-    fn with_action(&mut self, id: ActionId, change: impl FnOnce(&mut Action)) {
-        if let Some(action) = self.actions.iter_mut().find(|action| action.id() == id) {
-            change(action);
-        }
-    }
-
-    fn call_mut(&mut self, call_id: &str) -> Option<&mut CallState> {
-        self.turns
-            .iter_mut()
-            .rev()
-            .flat_map(|turn| turn.calls.iter_mut())
-            .find(|call| call.request.id == call_id)
     }
 }
 

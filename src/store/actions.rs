@@ -139,8 +139,9 @@ impl Store {
             Box::pin(async move {
                 let found: Option<Columns> = db!(conn, c => sqlx::query_as(
                     "select id, scope, incident_id, state, tool, args, call_hash, tier, risk,
-                            reason, description, rollback, preview, rules_version, roles,
-                            proposed_at_ms, expires_at_ms, decided_by, decided_at_ms, comment
+                            reason, description, rollback, preview, rules_version, roles, quorum,
+                            approved_by, proposed_at_ms, expires_at_ms, decided_by,
+                            decided_at_ms, comment
                      from action where id = $1 and scope = $2"
                 ).bind(id.to_string()).bind(scope).fetch_optional(&mut **c).await)?;
                 found.map(Columns::row).transpose()
@@ -161,8 +162,9 @@ impl Store {
             Box::pin(async move {
                 let rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
                     "select id, scope, incident_id, state, tool, args, call_hash, tier, risk,
-                            reason, description, rollback, preview, rules_version, roles,
-                            proposed_at_ms, expires_at_ms, decided_by, decided_at_ms, comment
+                            reason, description, rollback, preview, rules_version, roles, quorum,
+                            approved_by, proposed_at_ms, expires_at_ms, decided_by,
+                            decided_at_ms, comment
                      from action
                      where scope = $1 and (cast($2 as text) is null or state = $2)
                      order by proposed_at_ms desc, id limit $3"

@@ -1,6 +1,6 @@
 //! What all pages share: the frame, the words, the style sheet.
 //!
-//! Every text goes through askama's escaping; texts of others go through [`super::visible`] first.
+//! Every text goes through askama's escaping; texts of others go through [`super::visible()`] first.
 
 use super::Web;
 use super::error::Error;
