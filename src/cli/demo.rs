@@ -1,9 +1,9 @@
 //! `watchkeeper demo`: the whole job on this machine, without any other service.
 //!
-//! It starts two processes of its own, breaks them, fills a folder of its own with old logs, and
-//! shows how the real server (shipped rules and runbooks, SQLite, HTTP on loopback) mends all of it,
-//! asking a person where the rules want one. Every value comes from a measurement: what does not come
-//! back is told, and the exit code is 1. Never: anything outside its own folder and processes.
+//! It starts two processes of its own, kills them, fills a folder of its own with old logs, and
+//! shows how the real server (shipped rules and runbooks, SQLite, HTTP on loopback) mends all of
+//! it, asking a person where the rules want one. Every value comes from a measurement: what does
+//! not come back is told, and the exit code is 1. Never: anything outside its own folder.
 
 mod alerts;
 mod browser;

@@ -14,6 +14,7 @@ pub mod fake_prometheus;
 pub mod fake_slack;
 pub mod fake_smtp;
 mod model_rules;
+pub mod real;
 pub mod world;
 
 use std::future::Future;

@@ -279,9 +279,17 @@ fn seconds(ms: i64) -> f64 {
 mod tests {
     use super::*;
 
-    const RULES: &str = "groups:\n  - name: g\n    interval: 1s\n    rules:\n      - alert: Down\n        \
-        expr: up == 0\n        for: 2s\n        labels: { severity: critical }\n        \
-        annotations: { summary: \"{{ $labels.service }} is {{ $value }}\" }\n";
+    const RULES: &str = r#"
+groups:
+  - name: g
+    interval: 1s
+    rules:
+      - alert: Down
+        expr: up == 0
+        for: 2s
+        labels: { severity: critical }
+        annotations: { summary: "{{ $labels.service }} is {{ $value }}" }
+"#;
 
     fn up(value: f64) -> Vec<Sample> {
         let labels = Labels::from([("service".to_owned(), "a".to_owned())]);

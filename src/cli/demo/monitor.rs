@@ -1,8 +1,8 @@
 //! The demo's own monitor: it plays Prometheus and Alertmanager by measuring.
 //!
 //! In: which services and which folder to measure. Out: samples, alerts and rules over Prometheus'
-//! API, webhooks to the server over HTTP, and a chat that keeps what is posted to it. Never: a value
-//! that was not measured just before.
+//! API, webhooks to the server over HTTP, and a chat that keeps what is posted to it. Never: a
+//! value that was not measured just before.
 
 use super::alerts::{Alerts, Due};
 use super::query::{Query, Sample};

@@ -1,7 +1,7 @@
 //! What the demo prints: one line for each thing that happened, with its time and who did it.
 //!
-//! In: facts from the demo, its monitor and the server's timeline. Out: standard output; colour only
-//! on a terminal. Never: control characters of others; a panic because nobody reads any more.
+//! In: facts from the demo, its monitor and the server's timeline. Out: standard output; colour
+//! only on a terminal. Never: control characters of others; a panic because nobody reads any more.
 
 use crate::clock::Clock;
 use crate::web::visible;
@@ -156,10 +156,13 @@ pub fn seconds(ms: i64) -> String {
     format!("{}.{} s", ms / 1000, ms.rem_euclid(1000) / 100)
 }
 
-/// The first line, cut, with nothing hidden in it.
+/// The first line, cut, with nothing hidden in it; and the second where the first announces it.
 pub fn one_line(text: &str) -> String {
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    let line = visible(line);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut line = visible(lines.next().unwrap_or_default());
+    if line.ends_with(':') {
+        line = format!("{line} {}", visible(lines.next().unwrap_or_default()));
+    }
     if line.chars().count() <= CHARS_MAX {
         return line;
     }

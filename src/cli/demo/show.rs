@@ -189,7 +189,7 @@ impl<'a> Show<'a> {
     async fn ask_you(&mut self, link: &str) -> Result<()> {
         let (name, password) = (&self.stage.scene.approver, &self.stage.password);
         self.voice.plain(&format!(
-            "\n  Your turn. Open      {link}\n  and sign in as       {name}\n  with the password    \
+            "\n  Your turn. Open    {link}\n  and sign in as     {name}\n  with the password  \
              {password}\n"
         ));
         self.until("you answer", PERSON_WITHIN, |show| {
