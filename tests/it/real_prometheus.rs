@@ -305,7 +305,8 @@ fn write_config(home: &Home, watched: &Watched, ports: Ports, model: Option<&Fak
     home.write(
         "config/inventory.yaml",
         &format!(
-            "hosts:\n  - {{ name: here, addresses: [127.0.0.1], class: server, systemd: no }}\n\
+            "hosts:\n  - name: here\n    addresses: [127.0.0.1]\n    class: server\n    \
+             reach: local\n    systemd: no\n\
              services:\n  - name: {SERVICE}\n    hosts: [here]\n    class: exporter\n    \
              allow: [restart_service]\n    logs: {{ file: {} }}\n    commands:\n      \
              restart: [/bin/sh, {script}, restart]\n      status: [/bin/sh, {script}, status]\n",
