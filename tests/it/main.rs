@@ -10,8 +10,10 @@ mod cli;
 #[path = "../chaos/mod.rs"]
 mod chaos;
 mod clients;
+mod demo;
 mod notify;
 mod promises;
+mod real_prometheus;
 mod spine;
 mod store;
 mod web;
