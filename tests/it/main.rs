@@ -6,6 +6,7 @@ mod support;
 
 mod bad_config;
 mod clients;
+mod house;
 mod notify;
 mod spine;
 mod store;
