@@ -4,7 +4,6 @@ use super::{Global, block_on, settings};
 use crate::app::{self, Instead};
 use crate::approval::people::People;
 use crate::config::Settings;
-use crate::report;
 use crate::tasks::Tasks;
 use crate::{telemetry, web};
 use anyhow::{Context, Result, anyhow};
@@ -37,20 +36,13 @@ async fn serve(settings: Settings) -> Result<ExitCode> {
         }
     };
     app.start(&tasks);
-    let language = app.settings.language;
-    let clock = app.clock.clone();
     serving.ready(web::Deps {
         store: app.store.clone(),
         clock: app.clock.clone(),
         ingest: app.ingest.clone(),
         redactor: app.redactor.clone(),
-        report: Arc::new(move |case, entries| {
-            let report = report::build(case, entries, None, clock.now_ms());
-            web::Report {
-                markdown: report::markdown(&report, language),
-                json: serde_json::to_value(&report).unwrap_or_default(),
-            }
-        }),
+        due: Arc::clone(&app.due),
+        locate: Arc::clone(&app.desk.locate),
         metrics: Some(metrics),
     });
     tracing::info!(

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Acknowledgements and writes that may wait before load is shed. At 10,000 writes a second this
 /// is under half a second of work.
@@ -279,7 +279,7 @@ async fn open_postgres(
     Ok(Store(Arc::new(Engine::Pg { acks, pool })))
 }
 
-async fn refuse_unsafe_postgres(pool: &PgPool) -> Result<(), Error> {
+pub(super) async fn refuse_unsafe_postgres(pool: &PgPool) -> Result<(), Error> {
     for setting in ["fsync", "synchronous_commit"] {
         let (value,): (String,) =
             sqlx::query_as("select current_setting($1)").bind(setting).fetch_one(pool).await?;

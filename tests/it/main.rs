@@ -4,9 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod approvals;
 mod bad_config;
+mod cli;
 mod clients;
 mod house;
 mod notify;
 mod spine;
 mod store;
+mod web;

@@ -5,6 +5,7 @@
 //! every test binary uses every double.
 #![allow(dead_code, unused_imports, clippy::disallowed_methods, clippy::result_large_err)]
 
+pub mod binary;
 pub mod engines;
 pub mod fake_alertmanager;
 pub mod fake_model;

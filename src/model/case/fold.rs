@@ -80,6 +80,7 @@ impl Case {
             | Entry::ActionJudged { .. }
             | Entry::ApprovalOpened { .. }
             | Entry::Decided { .. }
+            | Entry::Counted { .. }
             | Entry::Expired { .. }
             | Entry::Superseded { .. }
             | Entry::IntentWritten { .. }
@@ -201,6 +202,9 @@ impl Case {
                     action.comment.clone_from(comment);
                 });
             }
+            Entry::Counted { action_id, by, .. } => {
+                self.with_action(*action_id, |action| action.approved_by.push(by.clone()));
+            }
             Entry::Expired { action_id } => {
                 self.with_action(*action_id, |action| action.state = ActionState::Expired);
             }
@@ -252,6 +256,7 @@ impl Case {
             verdict: None,
             basis: None,
             expires_at_ms: None,
+            approved_by: Vec::new(),
             decided_by: None,
             decided_at_ms: None,
             comment: None,
