@@ -18,7 +18,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("cli", EVERYTHING_BELOW),
     ("app", EVERYTHING_BELOW),
     // An alert comes in.
-    ("web", &["ingest", "approval", "store"]),
+    ("web", &["ingest", "approval", "report", "store"]),
     ("ingest", &["incident", "store"]),
     // It becomes an incident, and each step of it asks those below.
     ("incident", &["agent", "knowledge", "report", "action", "tools", "safety", "store"]),
