@@ -37,7 +37,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("clients", &[]),
     // The ground.
     ("telemetry", &["config"]),
-    ("config", &[]),
+    ("config", &["crash"]),
+    ("crash", &[]),
     ("clock", &[]),
     ("redact", &[]),
     ("tasks", &[]),
@@ -46,16 +47,17 @@ const TABLE: &[(&str, &[&str])] = &[
 
 const EVERYTHING_BELOW: &[&str] = &["*"];
 /// What every folder may import besides.
-const GROUND: &[&str] = &["telemetry", "config", "clock", "redact", "tasks", "model"];
+const GROUND: &[&str] = &["telemetry", "config", "crash", "clock", "redact", "tasks", "model"];
 /// Of the ground, these folders may import only this much: the safety rules read arguments,
 /// inventory, counters and the time that they are given, and `model` is words alone.
 const LESS_GROUND: &[(&str, &[&str])] = &[
     ("safety", &["model"]),
     ("model", &[]),
+    ("crash", &[]),
     ("clock", &[]),
     ("redact", &[]),
     ("tasks", &[]),
-    ("config", &["model"]),
+    ("config", &["crash", "model"]),
     ("telemetry", &["config"]),
 ];
 
