@@ -177,13 +177,11 @@ impl Told {
         stopped: Option<String>,
         lookup: &dyn Fn(&str) -> Option<String>,
     ) -> Conclusion {
-        let fill = |text: &str| runbooks::text(text, lookup).unwrap_or_else(|_| text.to_owned());
-        let named = &runbook.conclude.root_cause;
-        let root_cause = if named.is_empty() {
+        // A sentence about a host that nobody knows would be an invention.
+        let fill = |text: &str| runbooks::text(text, lookup).ok().filter(|text| !text.is_empty());
+        let root_cause = fill(&runbook.conclude.root_cause).unwrap_or_else(|| {
             format!("runbook '{}' was followed; it names no cause", runbook.name)
-        } else {
-            fill(named)
-        };
+        });
         let confidence = match (&stopped, runbook.conclude.confidence) {
             (Some(_), _) => Confidence::Low,
             (None, Some(confidence)) => confidence,
@@ -194,7 +192,7 @@ impl Told {
             confidence,
             evidence: self.evidence,
             done: format!("runbook '{}': {}", runbook.name, self.done.join(", ")),
-            remaining: stopped.unwrap_or_else(|| fill(&runbook.conclude.remaining)),
+            remaining: stopped.or_else(|| fill(&runbook.conclude.remaining)).unwrap_or_default(),
         }
     }
 }
@@ -215,6 +213,7 @@ runbooks:
     match: [alertname=\"Full\"]
     steps:
       - { id: clean, tool: clean, args: { host: \"${host}\", paths: [\"${clean_roots}\"] } }
+    conclude: { root_cause: \"${host} ran full\" }
 ";
 
     fn case() -> Case {
@@ -246,5 +245,17 @@ runbooks:
         assert_eq!(asked[0].args.clone().map(Value::Object), Ok(args));
         let none = next(&runbooks, view, &[]).conclusion.unwrap();
         assert_eq!(none.remaining, "step 'clean' needs a clean_roots, and none is known");
+        assert_eq!(none.root_cause, "web1 ran full");
+    }
+
+    #[test]
+    fn a_cause_is_not_named_with_blanks_in_it() {
+        let file = yaml::load("runbooks.yaml", CLEAN).unwrap().value;
+        let runbooks = Runbooks::compile(file, &[]).unwrap();
+        let (case, located) = (case(), Located::default());
+        let view = View { case: &case, located: &located, tools: &[], now_ms: 0 };
+        let conclusion = next(&runbooks, view, &[]).conclusion.unwrap();
+        assert_eq!(conclusion.root_cause, "runbook 'disk' was followed; it names no cause");
+        assert_eq!(conclusion.remaining, "step 'clean' needs a host, and none is known");
     }
 }

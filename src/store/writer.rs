@@ -127,7 +127,7 @@ pub(super) async fn run(
             job = queues.jobs.try_recv().ok();
         }
         let flood = acks.len() >= FLOOD;
-        let worked = commit(&mut connection, acks.drain(..).collect(), job, &mut queues).await;
+        let worked = commit(&mut connection, std::mem::take(&mut acks), job, &mut queues).await;
         jobs_from = Instant::now();
         if flood || queues.acks.len() >= FLOOD {
             jobs_from += worked * (PARTS - 1);

@@ -11,6 +11,7 @@ mod cli;
 mod chaos;
 mod clients;
 mod demo;
+mod house;
 mod notify;
 mod promises;
 mod real_prometheus;
