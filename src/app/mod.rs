@@ -18,6 +18,7 @@ use crate::incident::{DedupKey, Desk, Policy as Steps, pager, worker};
 use crate::ingest::{self, Ingest, Intake};
 use crate::model::alert::Labels;
 use crate::model::matcher::Matcher;
+use crate::model::tool::ToolSpec;
 use crate::notify::outbox::{self, Outbox};
 use crate::redact::Redactor;
 use crate::safety::checker::Checker;
@@ -25,9 +26,9 @@ use crate::safety::floor::Own;
 use crate::store::Store;
 use crate::store::db::Location;
 use crate::targets::Targets;
-use crate::targets::inventory::{Inventory, Mapping, To, Unknown, locate};
+use crate::targets::inventory::{Catalogue, Inventory, Mapping, To, Unknown, locate};
 use crate::tasks::Tasks;
-use crate::tools::{self, Deps};
+use crate::tools::{self, Deps, Register};
 use anyhow::{Context, Result, anyhow};
 use policy::Policy;
 use regex::Regex;
@@ -151,16 +152,34 @@ impl App {
 /// # Errors
 /// Every problem in any of them.
 pub fn load_policy(settings: &Settings, clock: &Clock) -> Result<Policy> {
-    // The tools' specs do not depend on the inventory, the rules are checked against them.
-    let empty = Arc::new(crate::targets::inventory::Catalogue::default());
-    let deps = Deps {
-        targets: Arc::new(Targets::new(&*empty)),
-        inventory: empty,
+    policy::load(settings, &specs(clock)).map_err(|problems| anyhow!("{problems}"))
+}
+
+/// The tools that there are; rules, runbooks and inventory are checked against them.
+pub fn specs(clock: &Clock) -> Vec<ToolSpec> {
+    // They do not depend on the inventory.
+    tools_over(Arc::new(Catalogue::default()), clock).specs().cloned().collect()
+}
+
+/// The tools over an inventory with nothing behind them: enough to complete and judge calls.
+pub fn tools_over(inventory: Arc<dyn Inventory>, clock: &Clock) -> Register {
+    tools::all(&Deps {
+        targets: Arc::new(Targets::new(&*inventory)),
+        inventory,
         prometheus: None,
         clock: clock.clone(),
-    };
-    let specs: Vec<_> = tools::all(&deps).specs().cloned().collect();
-    policy::load(settings, &specs).map_err(|problems| anyhow!("{problems}"))
+    })
+}
+
+/// What belongs to this process and is therefore never changed by it.
+///
+/// # Errors
+/// The working folder is not known.
+pub fn own(settings: &Settings) -> Result<Own> {
+    Ok(Own {
+        units: Vec::new(),
+        paths: vec![std::path::absolute(&settings.data_dir)?.display().to_string()],
+    })
 }
 
 fn desk(
@@ -180,10 +199,7 @@ fn desk(
         prometheus: prometheus.clone(),
         clock: clock.clone(),
     });
-    let own = Own {
-        units: Vec::new(),
-        paths: vec![std::path::absolute(&settings.data_dir)?.display().to_string()],
-    };
+    let own = own(settings)?;
     let gate = Gate {
         checker: Checker::new(Arc::clone(&policy.rules), own),
         register,
@@ -272,7 +288,11 @@ fn correlator(
     })
 }
 
-fn mappings(settings: &Settings) -> Result<Vec<Mapping>> {
+/// Which labels name targets.
+///
+/// # Errors
+/// A pattern that is none; loading the settings refuses those.
+pub fn mappings(settings: &Settings) -> Result<Vec<Mapping>> {
     settings
         .ingest
         .targets

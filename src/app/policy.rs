@@ -65,8 +65,13 @@ pub fn inventory(
     }
 }
 
+/// Reads a rules file as it is written, without compiling it; its values are not checked.
+pub fn rules_file(path: &Path, problems: &mut Vec<Problem>) -> Option<(RulesFile, Positions)> {
+    read::<RulesFile>(path, problems)
+}
+
 fn rules(path: &Path, specs: &[ToolSpec], problems: &mut Vec<Problem>) -> Option<Rules> {
-    let (file, positions) = read::<RulesFile>(path, problems)?;
+    let (file, positions) = rules_file(path, problems)?;
     match Rules::compile(&file, specs) {
         Ok(rules) => Some(rules),
         Err(complaints) => {

@@ -14,7 +14,9 @@ mod incident;
 mod init;
 mod migrate;
 mod password;
+mod policy;
 mod print;
+mod redact;
 mod remote;
 mod serve;
 mod token;
@@ -95,6 +97,11 @@ enum Verb {
     Halt(halt::Halt),
     /// Let changes go on after a halt.
     Resume(remote::At),
+    /// The safety rules: explained, tested, tried on the past.
+    #[command(subcommand)]
+    Policy(policy::Verb),
+    /// Show what is left of a text: standard input to standard output, secrets taken out.
+    Redact,
     /// Bring the database's tables up to date. `serve` does the same when it starts.
     Migrate(migrate::Migrate),
     /// Ask the configured server on this machine whether it is ready; for containers.
@@ -121,6 +128,8 @@ pub fn main() -> ExitCode {
         Verb::Reject(decide) => decide::run(&cli.global, &decide, Answer::Reject),
         Verb::Halt(halt) => halt::run(&cli.global, &halt),
         Verb::Resume(at) => halt::resume(&cli.global, &at),
+        Verb::Policy(verb) => policy::run(&cli.global, verb),
+        Verb::Redact => redact::run(&cli.global),
         Verb::Migrate(migrate) => migrate::run(&cli.global, &migrate),
         Verb::Healthcheck => healthcheck::run(&cli.global),
         Verb::Version => version::run(cli.global.output),

@@ -1,0 +1,31 @@
+//! `watchkeeper policy`: the safety rules as something that can be asked, tested and tried.
+//!
+//! In: the configuration files, for the past also the database, read only. Out: verdicts of the
+//! same checker that the server uses. Never: a call that runs, a write. To add a verb, write its
+//! file and its line in [`Verb`].
+
+mod cases;
+mod explain;
+mod judge;
+mod lines;
+mod test;
+
+use super::Global;
+use anyhow::Result;
+use clap::Subcommand;
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub enum Verb {
+    /// Say what would become of a call, or of a command line, and why.
+    Explain(explain::Explain),
+    /// Judge the rules' own examples and files of cases.
+    Test(test::Test),
+}
+
+pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Explain(explain) => explain::run(global, &explain),
+        Verb::Test(test) => test::run(global, &test),
+    }
+}
