@@ -4,6 +4,7 @@
 //! about incidents talk to the running server; only those that prepare or repair open files.
 
 mod alert;
+mod audit;
 mod check_config;
 mod decide;
 mod demo;
@@ -100,6 +101,9 @@ enum Verb {
     /// The safety rules: explained, tested, tried on the past.
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// The history: whether it is whole, and all of it.
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Show what is left of a text: standard input to standard output, secrets taken out.
     Redact,
     /// Bring the database's tables up to date. `serve` does the same when it starts.
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Verb::Halt(halt) => halt::run(&cli.global, &halt),
         Verb::Resume(at) => halt::resume(&cli.global, &at),
         Verb::Policy(verb) => policy::run(&cli.global, verb),
+        Verb::Audit(verb) => audit::run(&cli.global, verb),
         Verb::Redact => redact::run(&cli.global),
         Verb::Migrate(migrate) => migrate::run(&cli.global, &migrate),
         Verb::Healthcheck => healthcheck::run(&cli.global),

@@ -84,7 +84,8 @@ enum Engine {
         acks: mpsc::Sender<deliveries::Ack>,
         jobs: mpsc::Sender<Box<dyn Job>>,
         read: SqlitePool,
-        _lock: File,
+        /// Absent where nothing is written.
+        _lock: Option<File>,
     },
     Pg {
         acks: mpsc::Sender<deliveries::Ack>,
@@ -107,6 +108,26 @@ impl Store {
             Location::Postgres { url, connections_max } => {
                 open_postgres(url, *connections_max, tasks).await
             }
+        }
+    }
+
+    /// Opens the database beside whoever uses it, only to read: takes no lock, changes no table.
+    /// Writes through this handle fail.
+    ///
+    /// # Errors
+    /// There is no database, or its tables are not those of this program.
+    pub async fn open_read_only(location: &Location) -> Result<Self, Error> {
+        let plan = super::plan::plan(location).await?;
+        if !plan.unknown.is_empty() || !plan.pending.is_empty() {
+            let what = match plan.applied.is_empty() {
+                true => "holds nothing yet; `watchkeeper serve` or `migrate` makes its tables",
+                false => "belongs to another version; see `watchkeeper migrate --plan`",
+            };
+            return Err(Error::Conflict(format!("{} {what}", plan.place)));
+        }
+        match location {
+            Location::Folder(folder) => Ok(read_folder(folder)),
+            Location::Postgres { url, .. } => read_postgres(url).await,
         }
     }
 
@@ -234,7 +255,35 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
     let queues = Queues { acks: ack_queue, jobs: job_queue };
     let connection = write.acquire().await?.detach();
     tasks.spawn(writer::run(connection, queues, tasks.stopping()));
-    Ok(Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: lock })))
+    Ok(Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: Some(lock) })))
+}
+
+fn read_folder(folder: &Path) -> Store {
+    // Without a log beside it the file is complete, and can be read without making one.
+    let complete = !folder.join("watchkeeper.db-wal").exists();
+    let options = SqliteConnectOptions::new()
+        .filename(folder.join("watchkeeper.db"))
+        .read_only(true)
+        .immutable(complete)
+        .busy_timeout(Duration::from_secs(5));
+    let read = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+    // Nobody listens at the other ends, so a write is told that the writer has stopped.
+    let ((acks, _), (jobs, _)) = (mpsc::channel(1), mpsc::channel(1));
+    Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: None }))
+}
+
+async fn read_postgres(url: &SecretString) -> Result<Store, Error> {
+    let options = PgConnectOptions::from_str(url.expose_secret())
+        .map_err(|_| Error::Unavailable("DATABASE_URL is not a Postgres address".into()))?
+        .application_name("watchkeeper")
+        .options([("default_transaction_read_only", "on")]);
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(Duration::from_secs(5))
+        .connect_with(options)
+        .await?;
+    let (acks, _) = mpsc::channel(1);
+    Ok(Store(Arc::new(Engine::Pg { acks, pool })))
 }
 
 /// Takes the folder for this process. The kernel gives the lock back when the process ends,

@@ -6,6 +6,7 @@
 
 pub mod actions;
 pub mod alerts;
+pub mod audit;
 pub mod blobs;
 pub mod db;
 pub mod deliveries;

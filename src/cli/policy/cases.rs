@@ -77,10 +77,10 @@ impl Question {
 
     fn facts(&self, usual: &Facts) -> Facts {
         Facts {
-            labels: self.labels.clone().or_else(|| usual.labels.clone()),
+            labels: self.labels.clone().map(|one| vec![one]).or_else(|| usual.labels.clone()),
             state: self.state.clone().unwrap_or_else(|| usual.state.clone()),
             origin: match self.trusted {
-                None => usual.origin,
+                None => usual.origin.clone(),
                 Some(true) => Origin::Trusted,
                 Some(false) => Origin::LabelsOnly,
             },

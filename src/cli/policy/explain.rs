@@ -141,7 +141,7 @@ impl Suppose {
             None => Ok(Map::new()),
         };
         Ok(Facts {
-            labels: (!labels.is_empty()).then_some(labels),
+            labels: (!labels.is_empty()).then(|| vec![labels]),
             state: match &self.state {
                 Some(text) => Value::Object(object(text, "--state")?),
                 None => Value::Null,

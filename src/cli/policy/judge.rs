@@ -23,6 +23,7 @@ use anyhow::{Result, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -59,8 +60,8 @@ enum LabelsCount {
 /// What stands in for the facts of an incident.
 #[derive(Clone)]
 pub struct Facts {
-    /// The alert's labels; without any the level of `--autonomy` is supposed.
-    pub labels: Option<Labels>,
+    /// The labels of every alert; `None` supposes one of the level `act`.
+    pub labels: Option<Vec<Labels>>,
     pub state: Value,
     pub origin: Origin,
     pub firing: Firing,
@@ -71,12 +72,14 @@ pub struct Facts {
 }
 
 /// Where the arguments come from.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A trusted place vouches for every one of them.
     Trusted,
     /// Only what the labels name is trusted, with the inventory's relations of it.
     LabelsOnly,
+    /// Every one is trusted but those of these names.
+    AllBut(BTreeSet<String>),
 }
 
 impl Default for Facts {
@@ -194,7 +197,7 @@ impl Judge {
             }
             Err(complaint) => return self.unknown(call, facts, complaint),
         };
-        let record = match self.record(&complete, facts, &|_| 0, Halt::Running) {
+        let record = match self.record(&complete, facts, &|_| 0) {
             Ok(record) => record,
             Err(complaint) => return self.refused("facts", complaint),
         };
@@ -215,7 +218,7 @@ impl Judge {
     /// A tool that is not there is refused, with what rules and floor would say of it.
     fn unknown(&self, call: &Call, facts: &Facts, complaint: String) -> Answer {
         let mut answer = self.refused("call", complaint);
-        if let Ok(record) = self.record(call, facts, &|_| 0, Halt::Running) {
+        if let Ok(record) = self.record(call, facts, &|_| 0) {
             answer.matched.extend(record.matched);
         }
         answer
@@ -240,7 +243,6 @@ impl Judge {
         call: &Call,
         facts: &Facts,
         counts: &dyn Fn(&Limit) -> i64,
-        halt: Halt<'_>,
     ) -> Result<VerdictRecord, String> {
         let (host, service) = self.targets(call);
         let host = host.map(|known| overlaid(&known, &facts.host, "host")).transpose()?;
@@ -248,12 +250,17 @@ impl Judge {
             service.map(|known| overlaid(&known, &facts.service, "service")).transpose()?;
         let own_labels = facts.labels.as_ref().filter(|_| self.labels_count == LabelsCount::Yes);
         let (checker, labels) = match own_labels {
-            Some(labels) => (&self.written, labels),
-            None => (&self.supposed, &self.supposed_labels),
+            Some(labels) => (&self.written, labels.as_slice()),
+            None => (&self.supposed, std::slice::from_ref(&self.supposed_labels)),
         };
-        let trusted = match facts.origin {
+        let trusted = match &facts.origin {
             Origin::Trusted => Trusted::default().parameters(&call.args),
-            Origin::LabelsOnly => self.trusted(facts.labels.as_ref()),
+            Origin::LabelsOnly => self.trusted(facts.labels.as_deref().unwrap_or_default()),
+            Origin::AllBut(untraced) => {
+                let mut args = call.args.clone();
+                args.retain(|name, _| !untraced.contains(name));
+                Trusted::default().parameters(&args)
+            }
         };
         let verdict = checker.judge(&Request {
             call,
@@ -261,10 +268,10 @@ impl Judge {
             host: host.as_ref(),
             service: service.as_ref(),
             state: &facts.state,
-            labels: &[labels],
+            labels: &labels.iter().collect::<Vec<_>>(),
             trusted: &trusted,
             counts,
-            halt,
+            halt: Halt::Running,
             wanted: facts.wanted,
             firing: facts.firing,
         });
@@ -275,8 +282,8 @@ impl Judge {
     }
 
     /// What the labels name and the inventory relates to it, as in an incident without a runbook.
-    fn trusted(&self, labels: Option<&Labels>) -> Trusted {
-        let labels: Vec<&Labels> = labels.into_iter().collect();
+    fn trusted(&self, labels: &[Labels]) -> Trusted {
+        let labels: Vec<&Labels> = labels.iter().collect();
         let located = locate(&*self.inventory, &labels, &self.mappings);
         let names = self.inventory.service_names();
         let services: Vec<ServiceFacts> =
@@ -285,14 +292,17 @@ impl Judge {
     }
 
     fn targets(&self, call: &Call) -> (Option<HostFacts>, Option<ServiceFacts>) {
-        let Some(tool) = self.register.get(&call.tool) else { return (None, None) };
-        let named = |kind: &ArgKind| {
-            let arg = tool.spec().args.iter().find(|arg| arg.kind == *kind)?;
-            call.text(&arg.name)
+        // Of a tool that is not there, the usual names of the arguments are taken.
+        let named = |kind: &ArgKind, usual: &str| match self.register.get(&call.tool) {
+            Some(tool) => {
+                let arg = tool.spec().args.iter().find(|arg| arg.kind == *kind)?;
+                call.text(&arg.name).map(str::to_owned)
+            }
+            None => call.text(usual).map(str::to_owned),
         };
         (
-            named(&ArgKind::Host).and_then(|name| self.inventory.host(name)),
-            named(&ArgKind::Service).and_then(|name| self.inventory.service(name)),
+            named(&ArgKind::Host, "host").and_then(|name| self.inventory.host(&name)),
+            named(&ArgKind::Service, "service").and_then(|name| self.inventory.service(&name)),
         )
     }
 

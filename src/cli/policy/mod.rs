@@ -8,6 +8,7 @@ mod cases;
 mod explain;
 mod judge;
 mod lines;
+mod simulate;
 mod test;
 
 use super::Global;
@@ -21,11 +22,14 @@ pub enum Verb {
     Explain(explain::Explain),
     /// Judge the rules' own examples and files of cases.
     Test(test::Test),
+    /// Judge what was recorded once more, and show the decisions that differ.
+    Simulate(simulate::Simulate),
 }
 
 pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Explain(explain) => explain::run(global, &explain),
         Verb::Test(test) => test::run(global, &test),
+        Verb::Simulate(simulate) => simulate::run(global, &simulate),
     }
 }

@@ -91,7 +91,10 @@ fn under_test(settings: &Settings, rules: Option<&Path>) -> Result<(Judge, Vec<T
     };
     // Whatever is wrong beside the examples keeps the rules from meaning anything.
     let bare = Rules::compile(&without_examples(&file), &specs).map_err(placed)?;
-    let complaints = Rules::compile(&file, &specs).err().unwrap_or_default();
+    let (rules, complaints) = match Rules::compile(&file, &specs) {
+        Ok(rules) => (rules, Vec::new()),
+        Err(complaints) => (bare, complaints),
+    };
     let mut tested = Vec::new();
     for (at, rule) in file.rules.iter().enumerate() {
         for (nth, example) in rule.examples.iter().enumerate() {
@@ -117,7 +120,7 @@ fn under_test(settings: &Settings, rules: Option<&Path>) -> Result<(Judge, Vec<T
     if !others.is_empty() {
         return Err(placed(others));
     }
-    let judge = Judge::of(settings, Arc::new(inventory), &file, bare, None, &specs)?;
+    let judge = Judge::of(settings, Arc::new(inventory), &file, rules, None, &specs)?;
     Ok((judge, tested))
 }
 
