@@ -20,6 +20,8 @@ const SETTINGS: &str = include_str!("../../config/watchkeeper.yaml");
 const INVENTORY: &str = include_str!("../../config/inventory.yaml");
 const SAFETY_RULES: &str = include_str!("../../config/safety_rules.yaml");
 const RUNBOOKS: &str = include_str!("../../config/runbooks.yaml");
+const RULES_SCHEMA: &str = include_str!("../../config/schema/safety_rules.json");
+const RUNBOOKS_SCHEMA: &str = include_str!("../../config/schema/runbooks.json");
 const ALERT_RULES: &str = include_str!("../../deploy/prometheus/watchkeeper.rules.yaml");
 
 #[derive(Args)]
@@ -54,7 +56,7 @@ pub fn run(global: &Global, init: &Init) -> Result<ExitCode> {
         here if here == Path::new(".") => PathBuf::from("config"),
         dir => dir.join("config"),
     };
-    std::fs::create_dir_all(&folder)
+    std::fs::create_dir_all(folder.join("schema"))
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let files = [
         ("watchkeeper.yaml", settings(prometheus.as_deref(), public_url.as_deref())),
@@ -62,6 +64,9 @@ pub fn run(global: &Global, init: &Init) -> Result<ExitCode> {
         ("safety_rules.yaml", SAFETY_RULES.to_owned()),
         ("runbooks.yaml", RUNBOOKS.to_owned()),
         ("watchkeeper.rules.yaml", ALERT_RULES.to_owned()),
+        // What editors complete the rules and the runbooks from.
+        ("schema/safety_rules.json", RULES_SCHEMA.to_owned()),
+        ("schema/runbooks.json", RUNBOOKS_SCHEMA.to_owned()),
     ];
     let (mut written, mut kept) = (Vec::new(), Vec::new());
     for (name, text) in files {

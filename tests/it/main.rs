@@ -13,6 +13,7 @@ mod clients;
 mod demo;
 mod house;
 mod notify;
+mod policy;
 mod promises;
 mod real_prometheus;
 mod spine;

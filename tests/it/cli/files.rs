@@ -24,7 +24,7 @@ async fn init_writes_a_valid_configuration_and_never_over_another() {
     home.write("config/runbooks.yaml", "mine");
     let again = home.run(&["init", "--yes", "--output", "json"]).await.json();
     assert_eq!(again["written"], json!([]));
-    assert_eq!(again["kept"].as_array().unwrap().len(), 5);
+    assert_eq!(again["kept"].as_array().unwrap().len(), 7);
     assert_eq!(home.read("config/runbooks.yaml"), "mine");
     assert_eq!(home.read("config/watchkeeper.yaml"), settings);
 }
