@@ -47,8 +47,11 @@ fn answer(judge: &Judge, usual: &Facts, line: &[u8], length: usize) -> Answered 
     if length > LINE_BYTES_MAX {
         return refused(format!("the line has {length} bytes; at most {LINE_BYTES_MAX} are read"));
     }
-    if line.trim_ascii().is_empty() {
-        return refused("the line is empty".to_owned());
+    match line.trim_ascii().first() {
+        Some(b'{') => {}
+        None => return refused("the line is empty".to_owned()),
+        // A list would be taken for the values of the keys, in some order.
+        Some(_) => return refused("the line is no question: write a JSON object".to_owned()),
     }
     match serde_json::from_slice::<Question>(line) {
         Ok(question) => question.ask(judge, usual),

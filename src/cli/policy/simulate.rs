@@ -104,42 +104,32 @@ fn of_incident(id: IncidentId, entries: &[Stored], events: &mut Vec<(i64, Event)
     let mut proposals: BTreeMap<ActionId, Proposal> = BTreeMap::new();
     for stored in entries {
         case.apply(stored);
-        let labels = || case.alerts.iter().map(|a| a.alert.labels.clone()).collect();
-        let event = match &stored.entry {
-            Entry::TurnTaken { calls: asked, .. } => {
-                calls.extend(asked.iter().map(|one| (one.id.clone(), one.call.clone())));
-                None
-            }
-            Entry::Proposed { proposal } => {
-                proposals.insert(proposal.action_id, proposal.clone());
-                None
-            }
-            Entry::Judged { call_id, verdict } => calls.get(call_id).map(|call| Recorded {
+        let mut judged = |action, call: &Call, wanted, verdict: &VerdictRecord| {
+            let recorded = Recorded {
                 incident: id,
-                action: None,
+                action,
                 call: call.clone(),
-                wanted: Wanted::Rules,
-                labels: labels(),
+                wanted,
+                labels: case.alerts.iter().map(|a| a.alert.labels.clone()).collect(),
                 verdict: verdict.clone(),
-            }),
-            Entry::ActionJudged { action_id, verdict, basis: _ } => {
-                proposals.get(action_id).map(|proposal| Recorded {
-                    incident: id,
-                    action: Some(*action_id),
-                    call: proposal.call.clone(),
-                    wanted: proposal.wants_person,
-                    labels: labels(),
-                    verdict: verdict.clone(),
-                })
-            }
-            Entry::IntentWritten { action_id, .. } => {
-                events.push((stored.at_ms, Event::Started(*action_id)));
-                None
-            }
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no other entry holds a verdict")]
-            _ => None,
+            };
+            events.push((stored.at_ms, Event::Judged(Box::new(recorded))));
         };
-        events.extend(event.map(|event| (stored.at_ms, Event::Judged(Box::new(event)))));
+        if let Entry::TurnTaken { calls: asked, .. } = &stored.entry {
+            calls.extend(asked.iter().map(|one| (one.id.clone(), one.call.clone())));
+        } else if let Entry::Proposed { proposal } = &stored.entry {
+            proposals.insert(proposal.action_id, proposal.clone());
+        } else if let Entry::Judged { call_id, verdict } = &stored.entry {
+            if let Some(call) = calls.get(call_id) {
+                judged(None, call, Wanted::Rules, verdict);
+            }
+        } else if let Entry::ActionJudged { action_id, verdict, basis: _ } = &stored.entry {
+            if let Some(proposal) = proposals.get(action_id) {
+                judged(Some(*action_id), &proposal.call, proposal.wants_person, verdict);
+            }
+        } else if let Entry::IntentWritten { action_id, start_before_ms: _ } = &stored.entry {
+            events.push((stored.at_ms, Event::Started(*action_id)));
+        }
     }
 }
 

@@ -102,7 +102,7 @@ async fn a_command_line_is_judged_word_by_word() {
     assert!(table.contains("4       -K"), "{table}");
 
     for args in [&["policy", "explain", "df -h"][..], &["policy", "explain", "--", "df", "-h"]] {
-        let said = answer(&home, &[&["-o", "json"], args].concat()[2..]).await;
+        let said = home.run(&[&["-o", "json"], args].concat()).await.json();
         assert_eq!(said["decision"], "allow", "{said}");
         // The first local host, not the first.
         assert_eq!(said["call"]["args"]["host"], "web1");

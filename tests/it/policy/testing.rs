@@ -61,7 +61,7 @@ async fn cases_that_cannot_be_read_are_no_success() {
     for (cases, why) in [
         (
             "cases:\n  - { tool: x, expect: maybe }\n",
-            "bad.yaml:2:26: cases[0].expect: must be one of allow, ask",
+            "bad.yaml:2:24: cases[0].expect: must be one of allow, ask",
         ),
         ("cases:\n  - { tool: x }\n", "has no 'expect'"),
         ("cases:\n  - { tol: x, expect: ask }\n", "tol"),
