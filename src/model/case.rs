@@ -19,6 +19,9 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+/// How the transitions of a mind's own messages begin.
+pub const NOTE: &str = "note:";
+
 /// An incident as its timeline tells it.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Case {
@@ -258,7 +261,8 @@ impl Case {
             Entry::Escalated { why } => self.finish(Ending::Escalated, why, at_ms),
             Entry::MessageQueued { transition, urgency, message_id: _, title: _ } => {
                 self.announced.insert(transition.clone());
-                if *urgency == Urgency::Page {
+                // A mind's own words wake somebody, but they are no escalation: the deadline stays.
+                if *urgency == Urgency::Page && !transition.starts_with(NOTE) {
                     self.paged_at_ms.get_or_insert(at_ms);
                 }
             }
@@ -379,6 +383,17 @@ impl Case {
     fn alert_fired(&mut self, alert: &Alert, severity: Severity, stored: &Stored) {
         let key = alert.key();
         self.severity = self.severity.min(severity);
+        // The same labels fire once at a time: a later start, e.g. after Prometheus was restarted,
+        // takes the place of the earlier one, which will not get a notice of its own.
+        for earlier in &mut self.alerts {
+            let before = &earlier.alert;
+            if before.source == alert.source
+                && before.fingerprint == alert.fingerprint
+                && before.starts_at_ms < alert.starts_at_ms
+            {
+                earlier.resolved_at_ms.get_or_insert(alert.starts_at_ms);
+            }
+        }
         match self.alerts.iter_mut().find(|attached| attached.alert.key() == key) {
             Some(attached) => {
                 attached.alert = alert.clone();

@@ -1,3 +1,8 @@
 //! One module for each promise of the design, each trying to break it.
 
+mod approval_binds;
 mod at_most_once;
+mod history_is_whole;
+mod nothing_without_a_verdict;
+mod one_problem_one_incident;
+mod resolved_is_measured;
