@@ -147,7 +147,15 @@ fn take_turn(desk: &Desk, draft: &mut Draft, mind: &str, thought: Thought, durat
         }
     }
     if let Some(conclusion) = thought.conclusion {
-        draft.add(Entry::Concluded { conclusion });
+        let clean = |text: String| desk.redactor.text(&text).into_owned();
+        draft.add(Entry::Concluded {
+            conclusion: Conclusion {
+                root_cause: clean(conclusion.root_cause),
+                done: clean(conclusion.done),
+                remaining: clean(conclusion.remaining),
+                ..conclusion
+            },
+        });
     }
 }
 

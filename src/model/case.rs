@@ -54,6 +54,8 @@ pub struct Case {
     /// Transitions that were already announced, so that each is announced once.
     pub announced: BTreeSet<String>,
     pub paged_at_ms: Option<i64>,
+    /// A late alert of a resolved problem came: it is measured whether the problem is still gone.
+    pub recheck: bool,
     pub report: Option<Report>,
     pub usage: Usage,
 }
@@ -171,6 +173,7 @@ impl Case {
             end: None,
             announced: BTreeSet::new(),
             paged_at_ms: None,
+            recheck: false,
             report: None,
             usage: Usage::default(),
         }
@@ -287,6 +290,9 @@ impl Case {
             Some(Ending::Resolved) => return State::Resolved,
             Some(Ending::Escalated) => return State::Escalated,
             None => {}
+        }
+        if self.recheck {
+            return State::Verifying;
         }
         if self.mind.is_none() {
             return State::Open;
@@ -405,13 +411,21 @@ impl Case {
                 resolved_at_ms: None,
             }),
         }
-        // A firing alert under a resolved incident opens the work again.
-        if self.end.as_ref().is_some_and(|end| end.how == Ending::Resolved) {
+        let Some(end) = self.end.as_ref().filter(|end| end.how == Ending::Resolved) else { return };
+        if alert.starts_at_ms <= end.at_ms {
+            // It began before the end and was told late, as in a storm: measured once more first.
+            self.recheck = true;
+            self.end = None;
+            self.measured = None;
+            self.round_from_ms = stored.at_ms;
+        } else {
+            // A firing alert under a resolved incident opens the work again.
             self.reopen(stored);
         }
     }
 
     fn reopen(&mut self, stored: &Stored) {
+        self.recheck = false;
         self.round += 1;
         self.round_from_seq = stored.seq;
         self.round_from_ms = stored.at_ms;
@@ -426,6 +440,7 @@ impl Case {
 
     fn finish(&mut self, how: Ending, why: &str, at_ms: i64) {
         self.verification = None;
+        self.recheck = false;
         self.end = Some(End { how, why: why.to_owned(), at_ms });
     }
 
@@ -437,6 +452,9 @@ impl Case {
             if action.ended_at_ms.is_some() && action.verified.is_none() {
                 action.verified = Some(finding);
             }
+        }
+        if self.recheck && finding != Finding::Fixed {
+            self.reopen(stored);
         }
     }
 

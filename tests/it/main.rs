@@ -8,6 +8,7 @@ mod bad_config;
 #[path = "../chaos/mod.rs"]
 mod chaos;
 mod clients;
+mod model_mind;
 mod notify;
 mod promises;
 mod spine;

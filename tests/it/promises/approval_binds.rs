@@ -82,9 +82,8 @@ async fn fifty_approvals_over_http_are_one_decision_and_one_run() {
         let won = answers.iter().filter(|status| **status == 200).count();
         assert_eq!(won, 1, "{answers:?}");
         assert!(answers.iter().all(|status| [200, 409].contains(status)), "{answers:?}");
-        server
-            .wait_for("the end", |cases| cases[0].state() == State::Escalated)
-            .await;
+        // From there on the incident waits for a clock that stands still.
+        server.wait_for("the measurement", |cases| cases[0].state() == State::Verifying).await;
         assert_eq!(world.restarts("db"), 1);
         let case = server.only_case().await;
         assert_eq!(case.action(action.id()).unwrap().decided_by.as_deref(), Some("ada"));

@@ -65,7 +65,8 @@ async fn ten_incidents_one_after_the_other_restart_a_service_three_times_an_hour
                 server.post(&problem(10 * round + n).firing()).await;
                 server.settle(1).await;
             }
-            assert_eq!(world.restarts("web"), expected, "after {round} hours");
+            let after = states(&server).await;
+            assert_eq!(world.restarts("web"), expected, "after {round} hours: {after:?}");
         }
         world.clock.advance(24 * HOUR_MS);
         server.settle(1).await;
@@ -98,9 +99,7 @@ async fn ten_incidents_at_once_restart_a_service_three_times() {
             state == State::Resolved || state == State::AwaitingApproval
         };
         let cases = server
-            .wait_for("ten incidents at rest", |cases| {
-                cases.len() == 10 && cases.iter().all(rests)
-            })
+            .wait_for("ten incidents at rest", |cases| cases.len() == 10 && cases.iter().all(rests))
             .await;
         assert_eq!(world.restarts("web"), 3);
         let waiting = cases.iter().filter(|case| case.state() == State::AwaitingApproval);

@@ -214,7 +214,8 @@ async fn a_change_of_unknown_outcome_is_repeated_only_with_a_person() {
         let mut world = World::new(&ground).await;
         world.break_service("web");
         let restart = world.folder.join("restart.sh");
-        std::fs::write(&restart, "#!/bin/sh\necho \"$2\" >> \"$1/restarts\"\nkill -9 $$\n").unwrap();
+        std::fs::write(&restart, "#!/bin/sh\necho \"$2\" >> \"$1/restarts\"\nkill -9 $$\n")
+            .unwrap();
         let model = FakeModel::respond(|request| match turn(request) {
             n @ 0..=1 => {
                 let reason = format!("attempt {n}");
