@@ -1,8 +1,9 @@
 //! The chained history of a stream. Entries are only ever added.
 
-use super::db::{Conn, Store, db};
+use super::db::{Conn, Store, chunks, db, values};
 use super::{Error, json, parsed};
 use crate::model::timeline::{Entry, Stored, VERSION, chain_hash};
+use sqlx::AssertSqlSafe;
 
 /// Names a stream: an incident, or the system itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,37 +93,66 @@ pub async fn load(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Stored>, E
         .collect()
 }
 
-/// Adds entries after `head`; returns them with their numbers and hashes. The caller holds the
-/// lease of the stream inside the same transaction.
-pub async fn append(
-    conn: &mut Conn<'_>,
+/// An entry in its place, as it will be written.
+pub struct Link<'a> {
+    pub head: Head,
+    pub at_ms: i64,
+    pub entry: &'a Entry,
+    body: String,
+}
+
+impl Link<'_> {
+    pub fn stored(self) -> Stored {
+        let Head { seq, hash } = self.head;
+        Stored { seq, at_ms: self.at_ms, entry: self.entry.clone(), hash }
+    }
+}
+
+/// Numbers and chains entries after `head`.
+pub fn chain<'a>(
     stream: &Stream,
     head: &Head,
-    entries: &[(i64, Entry)],
-) -> Result<Vec<Stored>, Error> {
+    entries: &'a [(i64, Entry)],
+) -> Result<Vec<Link<'a>>, Error> {
+    let path = stream.path();
     let mut head = head.clone();
-    let mut stored = Vec::with_capacity(entries.len());
-    for (at_ms, entry) in entries {
-        let body = json(entry)?;
-        let seq = head.seq + 1;
-        let hash = chain_hash(&head.hash, &stream.path(), seq, *at_ms, &body);
-        db!(conn, c => sqlx::query(
+    entries
+        .iter()
+        .map(|(at_ms, entry)| {
+            let body = json(entry)?;
+            let seq = head.seq + 1;
+            let hash = chain_hash(&head.hash, &path, seq, *at_ms, &body);
+            head = Head { seq, hash };
+            Ok(Link { head: head.clone(), at_ms: *at_ms, entry, body })
+        })
+        .collect()
+}
+
+/// Adds entries. The caller holds the lease of the stream inside the same transaction.
+pub async fn append(conn: &mut Conn<'_>, stream: &Stream, links: &[Link<'_>]) -> Result<(), Error> {
+    for chunk in chunks(links) {
+        let sql = format!(
             "insert into timeline (stream_kind, stream_id, seq, at_ms, kind, version, body, hash)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)"
-        )
-            .bind(stream.kind)
-            .bind(&stream.id)
-            .bind(seq)
-            .bind(at_ms)
-            .bind(entry.kind())
-            .bind(VERSION)
-            .bind(&body)
-            .bind(&hash)
-            .execute(&mut **c).await.map(|_| ()))?;
-        head = Head { seq, hash: hash.clone() };
-        stored.push(Stored { seq, at_ms: *at_ms, entry: entry.clone(), hash });
+             values {}",
+            values(chunk.len(), 8)
+        );
+        db!(conn, c => {
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for link in chunk {
+                query = query
+                    .bind(stream.kind)
+                    .bind(&stream.id)
+                    .bind(link.head.seq)
+                    .bind(link.at_ms)
+                    .bind(link.entry.kind())
+                    .bind(VERSION)
+                    .bind(&link.body)
+                    .bind(&link.head.hash);
+            }
+            query.execute(&mut **c).await.map(|_| ())
+        })?;
     }
-    Ok(stored)
+    Ok(())
 }
 
 /// Marks the row that [`links`] takes from the incident.
