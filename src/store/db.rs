@@ -66,16 +66,19 @@ macro_rules! dialect {
 }
 pub(super) use {db, dialect};
 
-/// Cuts rows into powers of two, so that the prepared statements of a few sizes serve every
-/// number of rows.
+/// Cuts rows so that the prepared statements of a few sizes serve every number of rows: a few in one
+/// piece, more in powers of two.
 pub(super) fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
+    const FEW: usize = 8;
     const ROWS_MAX: usize = 64;
     let mut rest = rows;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let (chunk, after) = rest.split_at(1 << rest.len().min(ROWS_MAX).ilog2());
+        let size =
+            if rest.len() <= FEW { rest.len() } else { 1 << rest.len().min(ROWS_MAX).ilog2() };
+        let (chunk, after) = rest.split_at(size);
         rest = after;
         Some(chunk)
     })

@@ -1,7 +1,7 @@
 //! The chained history of a stream. Entries are only ever added.
 
 use super::db::{Conn, Store, chunks, db, values};
-use super::{Error, json, parsed};
+use super::{Error, inbox, json, parsed};
 use crate::model::timeline::{Entry, Stored, VERSION, chain_hash};
 use sqlx::AssertSqlSafe;
 
@@ -40,6 +40,11 @@ impl Store {
     /// The whole history of a stream, in order.
     pub async fn timeline(&self, stream: Stream) -> Result<Vec<Stored>, Error> {
         self.read(move |conn| Box::pin(async move { load(conn, &stream).await })).await
+    }
+
+    /// The whole history of a stream and what waits in its inbox, both in order.
+    pub async fn file(&self, stream: Stream) -> Result<(Vec<Stored>, Vec<inbox::Item>), Error> {
+        self.read(move |conn| Box::pin(async move { file(conn, &stream).await })).await
     }
 
     /// Recomputes the chain of a stream. `Ok(None)` says that it is whole.
@@ -81,8 +86,36 @@ fn unless_last(end: &Head, wanted: &Head) -> Option<Broken> {
     Some(Broken { seq: end.seq.min(wanted.seq) + 1, why })
 }
 
+/// Reads a stream and what waits for it. One statement for both, because each is a message to
+/// another thread on SQLite and to another process on Postgres.
+async fn file(
+    conn: &mut Conn<'_>,
+    stream: &Stream,
+) -> Result<(Vec<Stored>, Vec<inbox::Item>), Error> {
+    type Columns = (i64, String, i64, String, String);
+    let mut rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
+        "select seq, '' as id, at_ms, body, hash from timeline
+         where stream_kind = $1 and stream_id = $2
+         union all
+         select cast(0 as bigint), id, at_ms, body, '' from inbox
+         where stream_kind = $1 and stream_id = $2"
+    ).bind(stream.kind).bind(&stream.id).fetch_all(&mut **c).await)?;
+    rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    let (mut history, mut waiting) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (seq, id, at_ms, body, hash) in rows {
+        let entry = parsed(serde_json::from_str::<Entry>(&body), "timeline entry")?;
+        if id.is_empty() {
+            history.push(Stored { seq, at_ms, entry, hash });
+        } else {
+            let id = parsed(id.parse(), "inbox id")?;
+            waiting.push(inbox::Item { id, at_ms, entry });
+        }
+    }
+    Ok((history, waiting))
+}
+
 /// Reads a stream inside a transaction or a read.
-pub async fn load(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Stored>, Error> {
+async fn load(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Stored>, Error> {
     rows(conn, stream)
         .await?
         .into_iter()
