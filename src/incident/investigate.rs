@@ -12,7 +12,7 @@ use crate::model::case::{CallState, Case, NOTE};
 use crate::model::conclusion::{Conclusion, Confidence};
 use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Success, TurnCall};
-use crate::model::tool::{ArgKind, Effect, ToolSpec};
+use crate::model::tool::{ArgKind, Effect};
 use crate::model::verdict::Decision;
 use crate::store::Error;
 use crate::tools::{Bounds, Done, Error as ToolError, Output, ReadBack, Request, output};
@@ -62,9 +62,9 @@ async fn ask(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
         return Ok(Flow::Go);
     }
     let located = desk.located(&draft.case);
-    let tools: Vec<ToolSpec> = desk.gate.register.specs().cloned().collect();
+    let tools = desk.gate.register.specs();
     let started = Instant::now();
-    let view = View { case: &draft.case, located: &located, tools: &tools, now_ms: draft.now_ms };
+    let view = View { case: &draft.case, located: &located, tools, now_ms: draft.now_ms };
     match mind.next(view).await {
         Ok(thought) => {
             let took_ms = elapsed_ms(started);
