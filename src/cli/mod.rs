@@ -6,6 +6,7 @@
 mod alert;
 mod check_config;
 mod decide;
+mod demo;
 mod doctor;
 mod halt;
 mod healthcheck;
@@ -66,6 +67,10 @@ enum Verb {
     Init(init::Init),
     /// Run the server.
     Serve,
+    /// Break a process and fill a folder of its own, and show how both are mended.
+    Demo(demo::Options),
+    #[command(hide = true)]
+    DemoService(demo::ServiceOptions),
     /// Check every configuration file and say everything that is wrong at once.
     CheckConfig,
     /// Reach everything that is configured, and say how to mend what cannot be reached.
@@ -104,6 +109,8 @@ pub fn main() -> ExitCode {
     let done = match cli.verb {
         Verb::Init(init) => init::run(&cli.global, &init),
         Verb::Serve => serve::run(&cli.global),
+        Verb::Demo(options) => demo::run(&cli.global, &options),
+        Verb::DemoService(options) => demo::run_service(options),
         Verb::CheckConfig => check_config::run(&cli.global),
         Verb::Doctor(doctor) => doctor::run(&cli.global, &doctor),
         Verb::User(verb) => user::run(&cli.global, verb),

@@ -10,9 +10,11 @@ mod cli;
 #[path = "../chaos/mod.rs"]
 mod chaos;
 mod clients;
+mod demo;
 mod house;
 mod notify;
 mod promises;
+mod real_prometheus;
 mod spine;
 mod store;
 mod web;

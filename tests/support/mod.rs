@@ -16,6 +16,7 @@ pub mod fake_slack;
 pub mod fake_smtp;
 mod model_rules;
 pub mod process;
+pub mod real;
 pub mod world;
 
 use std::future::Future;
