@@ -28,6 +28,7 @@ pub mod tools;
 pub mod clients;
 pub mod clock;
 pub mod config;
+pub mod crash;
 pub mod model;
 pub mod redact;
 pub mod tasks;

@@ -6,6 +6,7 @@
 
 use crate::clients::prometheus::{Firing as PrometheusFiring, Prometheus};
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::model::action::Wanted;
 use crate::model::alert::Labels;
 use crate::model::call::Call;
@@ -208,7 +209,11 @@ impl Gate {
         if self.clock.now_ms() > bounds.start_before_ms {
             return Err(Error::Tell("its time to start had passed; it was not started".into()));
         }
-        self.tool(intended.permit.call())?.run(intended.permit, basis, bounds).await
+        let tool = self.tool(intended.permit.call())?;
+        crash::at(Point::BeforeRun);
+        let done = tool.run(intended.permit, basis, bounds).await;
+        crash::at(Point::AfterRun);
+        done
     }
 
     fn tool(&self, call: &Call) -> Result<&Arc<dyn crate::tools::Tool>, Error> {

@@ -1,6 +1,7 @@
 //! What an investigation may cost. Everything is counted in the store, so that neither a crash nor
 //! a second replica spends twice.
 
+use crate::model::action::ActionState;
 use crate::model::alert::Severity;
 use crate::model::case::Case;
 
@@ -60,7 +61,11 @@ fn waited_for_people_ms(case: &Case, since_ms: i64) -> i64 {
     case.actions
         .iter()
         .filter(|action| action.proposed_at_ms >= since_ms)
-        .filter_map(|action| Some(action.decided_at_ms? - action.proposed_at_ms))
+        .filter_map(|action| {
+            let expired = action.state == ActionState::Expired;
+            let expired_at_ms = action.expires_at_ms.filter(|_| expired);
+            Some(action.decided_at_ms.or(expired_at_ms)? - action.proposed_at_ms)
+        })
         .sum()
 }
 

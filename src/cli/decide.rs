@@ -47,10 +47,19 @@ async fn send(global: &Global, decide: &Decide, answer: Answer) -> Result<ExitCo
         Answer::Reject => "reject",
     };
     let decided = remote.post(&format!("{path}/{verb}"), &Value::Object(body)).await?;
-    print::show(global.output, &decided, |decided| {
-        format!("{} is {}", field(decided, "/id"), field(decided, "/state"))
-    })?;
+    print::show(global.output, &decided, outcome)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the action stands after the answer.
+fn outcome(action: &Value) -> String {
+    let mut text = format!("{} is {}", field(action, "/id"), field(action, "/state"));
+    let approved = action.get("approved_by").and_then(Value::as_array).map_or(0, Vec::len);
+    if action.get("state") == Some(&json!("awaiting")) {
+        let needed = field(action, "/quorum");
+        text.push_str(&format!(": {approved} of {needed} approvals; somebody else has to approve"));
+    }
+    text
 }
 
 fn described(action: &Value) -> String {
@@ -63,4 +72,19 @@ fn described(action: &Value) -> String {
         ("incident", field(action, "/incident_id")),
     ];
     lines.map(|(label, text)| format!("{label:8}  {text}")).join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_approval_that_is_not_enough_says_how_many_are_missing() {
+        let action = json!({"id": "a", "state": "awaiting", "quorum": 2, "approved_by": ["kim"]});
+        assert_eq!(
+            outcome(&action),
+            "a is awaiting: 1 of 2 approvals; somebody else has to approve"
+        );
+        assert_eq!(outcome(&json!({"id": "a", "state": "rejected"})), "a is rejected");
+    }
 }

@@ -3,9 +3,9 @@
 use super::{Global, block_on, settings};
 use crate::app::{self, App, Instead};
 use crate::approval::people::People;
-use crate::config::Settings;
+use crate::config::{Environment, Settings};
 use crate::tasks::Tasks;
-use crate::{telemetry, web};
+use crate::{crash, telemetry, web};
 use anyhow::{Context, Result, anyhow};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub fn run(global: &Global) -> Result<ExitCode> {
     let settings = settings(global)?;
     telemetry::start_logs(&settings.log).map_err(|why| anyhow!(why))?;
+    if let Some(text) = Environment::from_process().abort_at() {
+        crash::arm(text).map_err(|why| anyhow!(why))?;
+    }
     block_on(serve(settings))
 }
 

@@ -84,6 +84,11 @@ impl Environment {
         self.shared(TOKEN).map(|token| SecretString::from(token.trim()))
     }
 
+    /// What a test put into [`crate::crash::VARIABLE`]: no setting, so no file can hold it.
+    pub fn abort_at(&self) -> Option<&str> {
+        self.values.get(crate::crash::VARIABLE).map(String::as_str)
+    }
+
     /// A shared variable; an empty one counts as not set.
     fn shared(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
@@ -109,6 +114,7 @@ fn is_ours(name: &str) -> bool {
     let of_a_model = |m: &ModelVariables| [m.base_url, m.model, m.api_key].contains(&name);
     layers::is_setting(name)
         || name == TOKEN
+        || name == crate::crash::VARIABLE
         || SHARED.iter().any(|(shared, _)| *shared == name)
         || MODELS.iter().any(of_a_model)
 }

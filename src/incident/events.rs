@@ -4,10 +4,10 @@
 //! with a reason. What a folded event sets in motion (superseding, resolving) follows here too.
 
 use super::draft::Draft;
-use crate::model::action::ActionState;
+use crate::model::action::{ActionState, Answer};
 use crate::model::case::Case;
 use crate::model::incident::State;
-use crate::model::timeline::Entry;
+use crate::model::timeline::{Entry, Success};
 use crate::store::inbox::Item;
 
 /// What becomes of an event.
@@ -21,7 +21,10 @@ pub(super) enum Reaction {
 pub(super) fn fold(draft: &mut Draft, waiting: Vec<Item>) {
     for item in waiting {
         match react(&draft.case, &item.entry) {
-            Reaction::Fold => draft.add_at(item.at_ms, item.entry),
+            Reaction::Fold => {
+                draft.add_at(item.at_ms, item.entry.clone());
+                tell_rejection(draft, &item.entry);
+            }
             Reaction::Ignore(because) => tracing::info!(
                 incident.id = %draft.case.id,
                 event = item.entry.kind(),
@@ -92,6 +95,18 @@ pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
     }
 }
 
+/// A rejection is the answer that the mind waits for; without it, it would ask the same again.
+fn tell_rejection(draft: &mut Draft, entry: &Entry) {
+    let Entry::Decided { action_id, answer: Answer::Reject, by, comment, .. } = entry else {
+        return;
+    };
+    let Some(action) = draft.case.action(*action_id) else { return };
+    let call_id = action.proposal.call_id.clone();
+    let comment = comment.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+    let text = format!("rejected by {by}, it was not done{comment}");
+    draft.answer(&call_id, Success::Refused, text);
+}
+
 /// When every alert has its resolved notice: a change that has not started is superseded, and an
 /// incident without a change in flight is over.
 fn after_events(draft: &mut Draft) {
@@ -116,6 +131,7 @@ fn after_events(draft: &mut Draft) {
 fn supersede_unstarted(draft: &mut Draft, why: &str) {
     let Some(action) = draft.case.open_action() else { return };
     let (id, from) = (action.id(), action.state);
+    let call_id = action.proposal.call_id.clone();
     match from {
         ActionState::Proposed => {}
         ActionState::Allowed | ActionState::Awaiting | ActionState::Approved => {
@@ -131,4 +147,5 @@ fn supersede_unstarted(draft: &mut Draft, why: &str) {
         | ActionState::Unknown => return,
     }
     draft.add(Entry::Superseded { action_id: id, why: why.to_owned() });
+    draft.answer(&call_id, Success::Refused, format!("superseded, not done: {why}"));
 }

@@ -5,6 +5,7 @@ use super::draft::{Draft, bounded_data, redacted};
 use super::{Desk, announce};
 use crate::action::gate::Facts;
 use crate::agent::{Asked, Error as MindError, Thought, View, budget::Spent};
+use crate::crash::{self, Point};
 use crate::model::action::{Proposal, Risk, Wanted};
 use crate::model::call::Call;
 use crate::model::case::{CallState, Case};
@@ -66,6 +67,7 @@ async fn ask(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
     match mind.next(view).await {
         Ok(thought) => {
             let took_ms = elapsed_ms(started);
+            crash::at(Point::AfterTurn);
             draft.now_ms = desk.clock.now_ms();
             take_turn(desk, draft, mind.name(), thought, took_ms);
         }
@@ -219,6 +221,7 @@ async fn look(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
         }
     });
     let results = join_all(runs).await;
+    crash::at(Point::AfterLook);
     draft.now_ms = desk.clock.now_ms();
     for (state, (result, duration_ms)) in waiting.iter().zip(results) {
         let call_id = &state.request.id;

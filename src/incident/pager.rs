@@ -4,6 +4,7 @@
 //! announced loudly, whatever its worker is doing at the moment.
 
 use super::{Desk, announce};
+use crate::crash::{self, Point};
 use crate::model::case::Case;
 use crate::model::ids::IncidentId;
 use crate::model::timeline::Entry;
@@ -70,5 +71,7 @@ async fn page(desk: &Desk, id: IncidentId, scope: &str) -> Result<(), Error> {
                 incidents::page_done(conn, id).await
             })
         })
-        .await
+        .await?;
+    crash::at(Point::AfterPage);
+    Ok(())
 }

@@ -6,6 +6,7 @@
 
 use super::Desk;
 use super::advance::{Next, advance};
+use crate::crash::{self, Point};
 use crate::store::Error;
 use crate::store::incidents::Lease;
 use crate::tasks::Tasks;
@@ -75,6 +76,9 @@ async fn work(desk: &Desk, lease: Lease, tasks: &Tasks, mut lost: watch::Receive
                 return;
             }
         };
+        if step.is_ok() {
+            crash::at(Point::AfterStep);
+        }
         match step {
             Ok(Next::Again) if stop.is_cancelled() => break,
             Ok(Next::Again) => metrics::counter!("watchkeeper_steps_total").increment(1),

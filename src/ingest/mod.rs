@@ -10,6 +10,7 @@ mod queue;
 pub use queue::{Intake, run};
 
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::model::alert::Alert;
 use crate::model::ids::DeliveryId;
 use crate::redact::Redactor;
@@ -103,8 +104,10 @@ impl Ingest {
             Ok(parsed) => {
                 let body = String::from_utf8_lossy(&delivery.bytes);
                 let body = self.redactor.json_text(&body).into_owned();
+                crash::at(Point::BeforeAck);
                 let id = self.keep(&delivery, body, Fate::Waiting).await?;
                 count("accepted");
+                crash::at(Point::AfterAck);
                 self.arrived.notify_one();
                 Ok(Accepted { id, alerts: parsed.alerts.len() })
             }

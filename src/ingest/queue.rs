@@ -2,6 +2,7 @@
 
 use super::{Malformed, Parsed, parser_of};
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::incident::intake::{self, Correlator};
 use crate::store::db::Conn;
 use crate::store::deliveries::{self, Row};
@@ -65,9 +66,12 @@ impl Intake {
         }
         let now_ms = self.clock.now_ms();
         let correlator = Arc::clone(&self.correlator);
-        self.store
+        let taken = self
+            .store
             .write(move |conn| Box::pin(async move { take(conn, &correlator, now_ms).await }))
-            .await
+            .await?;
+        crash::at(Point::AfterIntake);
+        Ok(taken)
     }
 }
 
@@ -89,6 +93,7 @@ async fn take(conn: &mut Conn<'_>, correlator: &Correlator, now_ms: i64) -> Resu
             }
         }
     }
+    crash::at(Point::BeforeIntake);
     Ok(rows.len())
 }
 

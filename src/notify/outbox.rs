@@ -5,6 +5,7 @@
 
 use super::{Attempt, Before, Channel, Failure, Repeat};
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::model::alert::Severity;
 use crate::model::ids::MessageId;
 use crate::model::message::{Event, Message, Urgency};
@@ -91,7 +92,9 @@ impl Outbox {
             },
         };
         let limit = Duration::from_millis(ATTEMPT_MS.unsigned_abs());
+        crash::at(Point::BeforeSend);
         let sent = tokio::time::timeout(limit, channel.send(&due.message, attempt)).await;
+        crash::at(Point::AfterSend);
         let failure = match sent {
             Ok(Ok(sent)) => {
                 tracing::info!(

@@ -3,6 +3,7 @@
 use super::db::{Conn, Store, db, dialect};
 use super::inbox;
 use super::{Error, json, key, parsed, text};
+use crate::crash::{self, Point};
 use crate::model::action::{ActionState, Answer};
 use crate::model::ids::{ActionId, IncidentId};
 use crate::model::timeline::Entry;
@@ -193,7 +194,10 @@ impl Store {
 
     /// Records a decision once and tells the incident; the first one wins.
     pub async fn decide(&self, decision: Decision) -> Result<Decided, Error> {
-        self.write(move |conn| Box::pin(async move { decide(conn, &decision).await })).await
+        let decided =
+            self.write(move |conn| Box::pin(async move { decide(conn, &decision).await })).await?;
+        crash::at(Point::AfterDecision);
+        Ok(decided)
     }
 
     /// Whether a change was started, or may have been: its intent is committed.

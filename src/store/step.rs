@@ -5,6 +5,7 @@ use super::db::{Conn, Store, db};
 use super::incidents::Lease;
 use super::timeline::{self, Head, Stream};
 use super::{Error, actions, blobs, inbox, outbox, text, usage};
+use crate::crash::{self, Point};
 use crate::model::action::ActionState;
 use crate::model::alert::Severity;
 use crate::model::ids::{ActionId, InboxId};
@@ -64,7 +65,10 @@ impl Store {
     /// `Fenced`: another worker has the incident; nothing was written. `OverLimit`, `NoLonger`:
     /// the intent was refused; nothing was written.
     pub async fn commit(&self, step: Step) -> Result<Vec<Stored>, Error> {
-        self.write(move |conn| Box::pin(async move { commit(conn, &step).await })).await
+        let stored =
+            self.write(move |conn| Box::pin(async move { commit(conn, &step).await })).await?;
+        crash::at(Point::AfterCommit);
+        Ok(stored)
     }
 }
 
@@ -100,6 +104,7 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
     if step.usage != Usage::default() {
         usage::add(conn, &step.lease.scope, step.at_ms, step.usage).await?;
     }
+    crash::at(Point::BeforeCommit);
     Ok(stored)
 }
 

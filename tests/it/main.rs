@@ -7,9 +7,12 @@ mod support;
 mod approvals;
 mod bad_config;
 mod cli;
+#[path = "../chaos/mod.rs"]
+mod chaos;
 mod clients;
 mod demo;
 mod notify;
+mod promises;
 mod real_prometheus;
 mod spine;
 mod store;

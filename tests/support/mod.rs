@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, clippy::disallowed_methods, clippy::result_large_err)]
 
 pub mod binary;
+pub mod drill;
 pub mod engines;
 pub mod fake_alertmanager;
 pub mod fake_model;
@@ -14,6 +15,7 @@ pub mod fake_prometheus;
 pub mod fake_slack;
 pub mod fake_smtp;
 mod model_rules;
+pub mod process;
 pub mod real;
 pub mod world;
 

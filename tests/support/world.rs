@@ -45,6 +45,8 @@ pub struct World {
 /// A server process in the test's own process, moved step by step.
 pub struct Server {
     pub app: App,
+    /// What runs by itself.
+    pub tasks: Tasks,
 }
 
 impl World {
@@ -78,7 +80,7 @@ impl World {
     pub async fn server_with(&self, instead: Instead) -> Server {
         let instead = Instead { clock: Some(self.clock.clone()), ..instead };
         let app = app::build(self.settings.clone(), instead).await.unwrap();
-        Server { app }
+        Server { app, tasks: Tasks::default() }
     }
 
     /// The service stops; only a restart brings it back.
@@ -103,7 +105,9 @@ impl World {
 
     /// Fills the log folder with files of this age.
     pub fn add_logs(&self, count: usize, age_days: u64) {
-        let old = std::time::SystemTime::now() - Duration::from_secs(age_days * 86_400 + 60);
+        let now = Duration::from_millis(self.clock.now_ms().unsigned_abs());
+        let age = Duration::from_secs(age_days * 86_400 + 60);
+        let old = std::time::UNIX_EPOCH + now - age;
         for i in 0..count {
             let path = self.folder.join("logs").join(format!("app-{age_days}d-{i}.log"));
             fs::write(&path, vec![b'x'; 100_000]).unwrap();
@@ -294,7 +298,7 @@ impl Server {
     }
 
     pub async fn stop(self) {
-        let left = self.app.stop(&Tasks::default(), Duration::from_secs(20)).await;
+        let left = self.app.stop(&self.tasks, Duration::from_secs(20)).await;
         assert_eq!(left, 0);
     }
 }

@@ -3,7 +3,9 @@
 use crate::support::binary::{Home, eventually};
 use crate::support::engines::on_sqlite;
 use crate::support::world::World;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// A folder with a configuration, a token of each kind, and nothing running.
 struct Set {
@@ -187,11 +189,11 @@ async fn waiting_action(set: &Set, at: &[&str]) -> Option<String> {
     Some(actions.iter().find(waits)?["proposal"]["action_id"].as_str()?.to_owned())
 }
 
-/// The certificates in `tests/data/tls` are valid for a hundred years; the authority's key is gone.
 #[tokio::test]
 async fn a_server_with_a_private_authority_is_trusted_when_it_is_named() {
     let set = Set::up().await;
-    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
+    let data = set.home.folder.join("tls").display().to_string();
+    private_authority(Path::new(&data));
     set.home.write(
         "config/watchkeeper.yaml",
         &format!("http: {{ tls_cert_file: {data}/server.pem, tls_key_file: {data}/server.key }}\n"),
@@ -203,4 +205,20 @@ async fn a_server_with_a_private_authority_is_trusted_when_it_is_named() {
     assert!(said.contains("Here that is --ca-file"), "{said}");
     let ca = format!("{data}/ca.pem");
     assert_eq!(kim.run(&[&list[..], &["--ca-file", &ca]].concat()).await.ok(), "no incidents\n");
+}
+
+/// Makes an authority of its own and a certificate for this machine, signed by it.
+fn private_authority(folder: &Path) {
+    let key = KeyPair::generate().unwrap();
+    let mut of_authority = CertificateParams::new(Vec::new()).unwrap();
+    of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = of_authority.self_signed(&key).unwrap();
+    let issuer = Issuer::new(of_authority, key);
+    let server_key = KeyPair::generate().unwrap();
+    let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let server = CertificateParams::new(names).unwrap().signed_by(&server_key, &issuer).unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    std::fs::write(folder.join("server.pem"), server.pem()).unwrap();
+    std::fs::write(folder.join("server.key"), server_key.serialize_pem()).unwrap();
 }
