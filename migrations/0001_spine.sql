@@ -107,6 +107,9 @@ create table action (
     preview text,
     rules_version text not null,
     roles text not null,
+    -- how many people have to approve, and who has (JSON list of names)
+    quorum bigint not null,
+    approved_by text not null,
     proposed_at_ms bigint not null,
     expires_at_ms bigint,
     decided_by text,

@@ -4,14 +4,12 @@
 //! words for it. Never: absence as proof. A query counts only when it returns data, so of an alert
 //! rule `left > right` the left side must be there and the whole must no longer hold.
 
-use crate::agent::runbook::{lookup, runbook_for};
-use crate::clients::prometheus::{Prometheus, Sample, matcher_escape};
-use crate::knowledge::runbooks::{Runbooks, Verify};
+use crate::clients::prometheus::{Prometheus, Sample};
+use crate::knowledge::runbooks::{self, Runbooks, Verify};
 use crate::model::alert::{Alert, Labels};
 use crate::model::case::Case;
 use crate::model::entity::Located;
 use crate::model::expr::Scope;
-use crate::model::fill;
 use crate::model::time::parse_duration_ms;
 use serde_json::json;
 use std::sync::Arc;
@@ -90,7 +88,7 @@ impl Verifier {
     }
 
     fn verify_of(&self, case: &Case) -> Option<&Verify> {
-        runbook_for(&self.runbooks, case)?.verify.as_ref()
+        self.runbooks.of_case(case)?.verify.as_ref()
     }
 
     fn bounded(&self, needed_ms: i64) -> i64 {
@@ -130,11 +128,8 @@ fn said(query: &str, row: &Sample, verify: &Verify) -> String {
     format!("{query} = {}, expected {}", row.value, verify.expect.source())
 }
 
-/// The query with label values quoted for PromQL, so that no value can change its meaning.
 fn filled(verify: &Verify, case: &Case, located: &Located) -> Result<String, String> {
-    fill::text(&verify.query, &|name| {
-        lookup(case, located, name).map(|value| matcher_escape(&value))
-    })
+    runbooks::text(&verify.query, &|name| runbooks::lookup(case, located, name))
 }
 
 async fn by_rule(prometheus: &Prometheus, alert: &Alert) -> Reading {

@@ -3,7 +3,7 @@
 //! In: the case as chat messages. Out: calls or a conclusion. Nothing that comes back is trusted:
 //! calls are judged elsewhere, ids are ours, text is text.
 
-use super::prompt::{self, Caps};
+use super::prompt::{self, Caps, cut};
 use super::{Asked, Error, Mind, Thought, View};
 use crate::clients::chat::{self, Chat, Reply};
 use crate::config::Language;
@@ -109,7 +109,7 @@ fn thought(case: &Case, endpoint: &Endpoint, reply: Reply) -> Thought {
         conclusion = Some(from_prose(case, &reply.text));
     }
     Thought {
-        said: cut(reply.text),
+        said: kept(&reply.text),
         raw: None,
         // A conclusion beside calls is premature: their answers are not known yet.
         conclusion: conclusion.filter(|_| calls.is_empty()),
@@ -159,12 +159,12 @@ fn read_conclusion(case: &Case, value: Value) -> Result<Conclusion, String> {
             .any(|call| call.answer.as_ref().is_some_and(|answer| answer.seq == *seq))
     };
     Ok(Conclusion {
-        root_cause: cut(wire.root_cause),
+        root_cause: kept(&wire.root_cause),
         confidence: wire.confidence.unwrap_or(Confidence::Low),
         // A number that no result carries supports nothing.
         evidence: wire.evidence.iter().filter_map(reference).filter(known).collect(),
-        done: cut(wire.done.unwrap_or_default()),
-        remaining: cut(wire.remaining.unwrap_or_default()),
+        done: kept(&wire.done.unwrap_or_default()),
+        remaining: kept(&wire.remaining.unwrap_or_default()),
     })
 }
 
@@ -184,11 +184,7 @@ fn from_prose(case: &Case, text: &str) -> Conclusion {
     }
     let said = text.trim();
     Conclusion {
-        root_cause: if said.is_empty() {
-            "the model gave no answer".into()
-        } else {
-            cut(said.to_owned())
-        },
+        root_cause: if said.is_empty() { "the model gave no answer".into() } else { kept(said) },
         confidence: Confidence::Low,
         evidence: Vec::new(),
         done: String::new(),
@@ -196,14 +192,6 @@ fn from_prose(case: &Case, text: &str) -> Conclusion {
     }
 }
 
-fn cut(mut text: String) -> String {
-    if text.len() > SAID_BYTES_MAX {
-        let mut end = SAID_BYTES_MAX;
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-        text.push_str(" […]");
-    }
-    text
+fn kept(text: &str) -> String {
+    cut(text, SAID_BYTES_MAX).into_owned()
 }

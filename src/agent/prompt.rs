@@ -9,9 +9,11 @@ use crate::clock::format_ms;
 use crate::config::Language;
 use crate::model::call::sha256_hex;
 use crate::model::case::{CallState, Case, Turn};
+use crate::model::text::is_invisible;
 use crate::model::timeline::Success;
 use crate::model::tool::ToolSpec;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 /// The name of the call that ends an investigation.
 pub const CONCLUDE: &str = "conclude";
@@ -172,7 +174,7 @@ fn answer(case: &Case, call: &CallState, caps: Caps) -> String {
         Success::Failed => "failed",
         Success::Refused => "refused",
     };
-    let body = block(case, &call.request.id, cut(&answer.text, caps.output_bytes_max));
+    let body = block(case, &call.request.id, &cut(&answer.text, caps.output_bytes_max));
     format!("#{} {word}\n{body}", answer.seq)
 }
 
@@ -183,32 +185,22 @@ fn block(case: &Case, what: &str, text: &str) -> String {
     format!("<data-{mark}>\n{}\n</data-{mark}>\n", text.trim_end())
 }
 
-/// Without control characters and without what people cannot see: zero-width, bidirectional and
-/// tag characters can carry text that only a model reads.
+/// Without control characters and without what people cannot see.
 pub fn clean(text: &str) -> String {
     text.chars()
         .filter(|c| match c {
             '\n' | '\t' => true,
-            '\u{200b}'..='\u{200f}'
-            | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}'
-            | '\u{feff}'
-            | '\u{fe00}'..='\u{fe0f}'
-            | '\u{e0000}'..='\u{e0fff}' => false,
-            other => !other.is_control(),
+            other => !other.is_control() && !is_invisible(*other),
         })
         .collect()
 }
 
-fn cut(text: &str, bytes_max: usize) -> &str {
+/// The beginning of a text, with a mark where something was cut off.
+pub(super) fn cut(text: &str, bytes_max: usize) -> Cow<'_, str> {
     if text.len() <= bytes_max {
-        return text;
+        return Cow::Borrowed(text);
     }
-    let mut end = bytes_max;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    Cow::Owned(format!("{} […]", &text[..text.floor_char_boundary(bytes_max)]))
 }
 
 #[cfg(test)]

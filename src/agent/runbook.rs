@@ -1,16 +1,15 @@
 //! The mind that follows a runbook step by step. It needs no model, and it is what takes over when
 //! every model is down or the budget is spent.
 //!
-//! In: the case and the runbooks. Out: the next step as a call, or the conclusion. Where it stands
-//! follows from the answers on the timeline, so it goes on after a crash where it was.
+//! In: the case, the runbooks and the folders that may be cleaned. Out: the next step as a call,
+//! or the conclusion. Where it stands follows from the answers on the timeline, so it goes on after
+//! a crash where it was.
 
 use super::{Asked, Error, Mind, Thought, View};
-use crate::knowledge::runbooks::{OnFailure, Runbook, Runbooks, Step};
+use crate::knowledge::runbooks::{self, OnFailure, Runbook, Runbooks, Step};
 use crate::model::case::{CallAnswer, Case};
 use crate::model::conclusion::{Conclusion, Confidence};
-use crate::model::entity::Located;
 use crate::model::expr::Scope;
-use crate::model::fill;
 use crate::model::timeline::Success;
 use futures::future::BoxFuture;
 use serde_json::{Map, Value, json};
@@ -48,23 +47,8 @@ impl Mind for Follower {
     }
 }
 
-/// The value of a `${name}` for this case: resolved targets, severity, labels of the first alert.
-pub fn lookup(case: &Case, located: &Located, name: &str) -> Option<String> {
-    match name {
-        "host" => located.hosts.first().cloned(),
-        "service" => located.services.first().cloned(),
-        "severity" => Some(case.severity.as_str().to_owned()),
-        other => case.lead()?.labels.get(other.strip_prefix("labels.")?).cloned(),
-    }
-}
-
-/// The runbook for a case.
-pub fn runbook_for<'a>(runbooks: &'a Runbooks, case: &Case) -> Option<&'a Runbook> {
-    runbooks.find(case.alerts.iter().map(|attached| &attached.alert.labels))
-}
-
 fn next(runbooks: &Runbooks, view: View<'_>, clean_roots: &[String]) -> Thought {
-    let Some(runbook) = runbook_for(runbooks, view.case) else {
+    let Some(runbook) = runbooks.of_case(view.case) else {
         return conclude(Conclusion {
             root_cause: "not investigated: no runbook matches this alert".into(),
             confidence: Confidence::Low,
@@ -73,7 +57,7 @@ fn next(runbooks: &Runbooks, view: View<'_>, clean_roots: &[String]) -> Thought 
             remaining: "write a runbook for it, or configure a model".into(),
         });
     };
-    let lookup = |name: &str| lookup(view.case, view.located, name);
+    let lookup = |name: &str| runbooks::lookup(view.case, view.located, name);
     let mut told = Told::default();
     for step in &runbook.steps {
         if let Some(answer) = answer_of(view.case, step) {
@@ -193,13 +177,11 @@ impl Told {
         stopped: Option<String>,
         lookup: &dyn Fn(&str) -> Option<String>,
     ) -> Conclusion {
-        let fill = |text: &str| fill::text(text, lookup).unwrap_or_else(|_| text.to_owned());
-        let named = &runbook.conclude.root_cause;
-        let root_cause = if named.is_empty() {
+        // A sentence about a host that nobody knows would be an invention.
+        let fill = |text: &str| runbooks::text(text, lookup).ok().filter(|text| !text.is_empty());
+        let root_cause = fill(&runbook.conclude.root_cause).unwrap_or_else(|| {
             format!("runbook '{}' was followed; it names no cause", runbook.name)
-        } else {
-            fill(named)
-        };
+        });
         let confidence = match (&stopped, runbook.conclude.confidence) {
             (Some(_), _) => Confidence::Low,
             (None, Some(confidence)) => confidence,
@@ -210,7 +192,70 @@ impl Told {
             confidence,
             evidence: self.evidence,
             done: format!("runbook '{}': {}", runbook.name, self.done.join(", ")),
-            remaining: stopped.unwrap_or_else(|| fill(&runbook.conclude.remaining)),
+            remaining: stopped.or_else(|| fill(&runbook.conclude.remaining)).unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::yaml;
+    use crate::model::alert::{Alert, Severity, Status};
+    use crate::model::entity::Located;
+    use crate::model::ids::IncidentId;
+    use crate::model::timeline::{Entry, Stored};
+
+    const CLEAN: &str = "\
+version: 1
+runbooks:
+  - name: disk
+    match: [alertname=\"Full\"]
+    steps:
+      - { id: clean, tool: clean, args: { host: \"${host}\", paths: [\"${clean_roots}\"] } }
+    conclude: { root_cause: \"${host} ran full\" }
+";
+
+    fn case() -> Case {
+        let mut case = Case::new(IncidentId::new(), "default");
+        let alert = Alert {
+            source: "alertmanager".into(),
+            fingerprint: "f".into(),
+            status: Status::Firing,
+            labels: [("alertname".to_owned(), "Full".to_owned())].into(),
+            annotations: Default::default(),
+            starts_at_ms: 0,
+            ends_at_ms: None,
+            generator_url: String::new(),
+        };
+        let entry = Entry::AlertFired { alert, severity: Severity::Warning };
+        case.apply(&Stored { seq: 1, at_ms: 0, entry, hash: String::new() });
+        case
+    }
+
+    #[test]
+    fn the_folders_that_may_be_cleaned_come_from_the_inventory_of_the_host() {
+        let file = yaml::load("runbooks.yaml", CLEAN).unwrap().value;
+        let runbooks = Runbooks::compile(file, &[]).unwrap();
+        let (case, located) =
+            (case(), Located { hosts: vec!["web1".into()], ..Located::default() });
+        let view = View { case: &case, located: &located, tools: &[], now_ms: 0 };
+        let asked = next(&runbooks, view, &["/srv/web1/log".to_owned()]).calls;
+        let args = json!({ "host": "web1", "paths": ["/srv/web1/log"] });
+        assert_eq!(asked[0].args.clone().map(Value::Object), Ok(args));
+        let none = next(&runbooks, view, &[]).conclusion.unwrap();
+        assert_eq!(none.remaining, "step 'clean' needs a clean_roots, and none is known");
+        assert_eq!(none.root_cause, "web1 ran full");
+    }
+
+    #[test]
+    fn a_cause_is_not_named_with_blanks_in_it() {
+        let file = yaml::load("runbooks.yaml", CLEAN).unwrap().value;
+        let runbooks = Runbooks::compile(file, &[]).unwrap();
+        let (case, located) = (case(), Located::default());
+        let view = View { case: &case, located: &located, tools: &[], now_ms: 0 };
+        let conclusion = next(&runbooks, view, &[]).conclusion.unwrap();
+        assert_eq!(conclusion.root_cause, "runbook 'disk' was followed; it names no cause");
+        assert_eq!(conclusion.remaining, "step 'clean' needs a host, and none is known");
     }
 }

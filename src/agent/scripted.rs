@@ -3,9 +3,11 @@
 use super::{Error, Mind, Thought, View};
 use futures::future::BoxFuture;
 
+type Think = dyn Fn(View<'_>) -> Result<Thought, Error> + Send + Sync;
+
 /// Gives the n-th thought at the n-th turn of a round, or asks a function.
 pub struct Scripted {
-    think: Box<dyn Fn(View<'_>) -> Result<Thought, Error> + Send + Sync>,
+    think: Box<Think>,
 }
 
 impl Scripted {

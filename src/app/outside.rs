@@ -66,23 +66,30 @@ pub fn channels(settings: &Settings) -> Result<Vec<Arc<dyn Channel>>> {
         let http = http.context("cannot set up PagerDuty")?;
         channels.push(Arc::new(PagerDuty::new(http, key.clone(), language)));
     }
-    if let (Some(host), Some(from)) = (&notify.email.host, &notify.email.from) {
-        let settings = &notify.email;
-        let login = settings.user.clone().zip(settings.password.clone());
-        let email = Email::new(&email::Options {
-            host: host.clone(),
-            port: settings.port,
-            security: settings.security,
-            login: login.map(|(user, password)| Login { user, password }),
-            ca_file: settings.ca_file.clone(),
-            timeout_ms: settings.timeout_s * 1000,
-            from: from.clone(),
-            to: settings.to.clone(),
-            language,
-        });
-        channels.push(Arc::new(email.context("cannot set up e-mail")?));
+    if let Some(email) = email(settings)? {
+        channels.push(Arc::new(email));
     }
     Ok(channels)
+}
+
+/// E-mail, when a server and a sender are configured.
+pub fn email(settings: &Settings) -> Result<Option<Email>> {
+    let language = settings.language;
+    let settings = &settings.notify.email;
+    let (Some(host), Some(from)) = (&settings.host, &settings.from) else { return Ok(None) };
+    let login = settings.user.clone().zip(settings.password.clone());
+    let email = Email::new(&email::Options {
+        host: host.clone(),
+        port: settings.port,
+        security: settings.security,
+        login: login.map(|(user, password)| Login { user, password }),
+        ca_file: settings.ca_file.clone(),
+        timeout_ms: settings.timeout_s * 1000,
+        from: from.clone(),
+        to: settings.to.clone(),
+        language,
+    });
+    Ok(Some(email.context("cannot set up e-mail")?))
 }
 
 /// What an HTTP client needs, from its settings.

@@ -4,7 +4,7 @@
 //! start with broken or missing rules.
 
 use crate::config::{Loaded, Positions, Problem, Problems, Settings, yaml};
-use crate::knowledge::runbooks::{Runbooks, RunbooksFile};
+use crate::knowledge::runbooks::{self, Runbooks};
 use crate::model::tool::ToolSpec;
 use crate::safety::rules::{Rules, RulesFile};
 use crate::targets::inventory::{Catalogue, InventoryFile};
@@ -79,32 +79,35 @@ fn rules(path: &Path, specs: &[ToolSpec], problems: &mut Vec<Problem>) -> Option
 }
 
 fn runbooks(path: &Path, specs: &[ToolSpec], problems: &mut Vec<Problem>) -> Option<Runbooks> {
-    let (file, positions) = read::<RunbooksFile>(path, problems)?;
-    match Runbooks::compile(file, specs) {
+    let (name, text) = text(path, problems)?;
+    match runbooks::load(&name, &text, specs) {
         Ok(runbooks) => Some(runbooks),
-        Err(complaints) => {
-            for complaint in complaints {
-                problems.push(positions.problem(&complaint.path, complaint.message));
-            }
+        Err(found) => {
+            problems.extend(found);
             None
         }
     }
 }
 
 fn read<T: DeserializeOwned>(path: &Path, problems: &mut Vec<Problem>) -> Option<(T, Positions)> {
-    let name = path.display().to_string();
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            let problem = Problem::about(&name, format!("cannot be read: {error}"));
-            problems.push(problem.hint("`watchkeeper init` writes one to start from"));
-            return None;
-        }
-    };
+    let (name, text) = text(path, problems)?;
     match yaml::load::<T>(&name, &text) {
         Ok(Loaded { value, positions, .. }) => Some((value, positions)),
         Err(found) => {
             problems.extend(found);
+            None
+        }
+    }
+}
+
+/// The file's name in messages, and what stands in it.
+fn text(path: &Path, problems: &mut Vec<Problem>) -> Option<(String, String)> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Some((name, text)),
+        Err(error) => {
+            let problem = Problem::about(&name, format!("cannot be read: {error}"));
+            problems.push(problem.hint("`watchkeeper init` writes one to start from"));
             None
         }
     }

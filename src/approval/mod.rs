@@ -49,6 +49,8 @@ pub enum Error {
     AlreadyDecided { state: ActionState, by: Option<String> },
     #[error("nobody answered in time, so the request expired; nothing was run")]
     Expired,
+    #[error("you have approved this already; another person has to agree")]
+    Repeated,
     #[error("the request was superseded: the reason for asking went away; nothing was run")]
     Superseded,
     #[error("the decision could not be stored; nothing was decided")]
@@ -78,13 +80,14 @@ pub async fn decide(store: &Store, clock: &Clock, request: Request<'_>) -> Resul
         at_ms,
     };
     match store.decide(decision).await.map_err(Error::Unavailable)? {
-        Decided::Recorded => {
+        Decided::Recorded | Decided::Counted { .. } => {
             tracing::info!(
                 action.id = %action_id, by = principal.name, ?answer, "{} answered {answer:?}",
                 principal.name
             );
             Ok(())
         }
+        Decided::Repeated => Err(Error::Repeated),
         Decided::NotFound => Err(Error::NotFound),
         Decided::TooLate => Err(Error::Expired),
         Decided::Already(state) => {

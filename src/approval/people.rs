@@ -123,6 +123,10 @@ impl People {
     pub fn load(file: &Path) -> Result<Self, Problems> {
         let stamp = stamp(file);
         let access = access::load(file)?.unwrap_or_default();
+        if std::fs::metadata(file).is_ok_and(|data| data.mode() & 0o004 != 0) {
+            let file = file.display();
+            tracing::warn!("everybody on this machine can read {file}; run `chmod 600 {file}`");
+        }
         Ok(Self::build(Some(file.to_owned()), access, stamp))
     }
 

@@ -1,43 +1,57 @@
 //! `watchkeeper check-config`: everything that is wrong, in every file, at once.
 
-use super::Global;
+use super::{Global, print};
 use crate::app;
 use crate::approval::people::People;
 use crate::clock::Clock;
 use crate::config::{self, Environment, Settings};
 use anyhow::Result;
+use serde_json::json;
 use std::process::ExitCode;
 
 pub fn run(global: &Global) -> Result<ExitCode> {
     let environment = Environment::from_process();
-    let loaded = match config::load(global.config.as_deref(), &environment, &global.set) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            println!("{problems}");
-            return Ok(ExitCode::FAILURE);
-        }
-    };
-    for warning in &loaded.warnings {
-        println!("warning: {warning}");
-    }
-    let complaints = complaints(&loaded.value);
-    for complaint in &complaints {
-        println!("{complaint}");
-    }
-    if complaints.is_empty() {
-        println!("configuration is valid");
-        Ok(ExitCode::SUCCESS)
-    } else {
-        Ok(ExitCode::FAILURE)
-    }
+    let (problems, warnings) =
+        match config::load(global.config.as_deref(), &environment, &global.set) {
+            Ok(loaded) => (complaints(&loaded.value), loaded.warnings),
+            Err(problems) => (lines(&problems.to_string()), Vec::new()),
+        };
+    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+    let value = json!({"valid": problems.is_empty(), "problems": problems, "warnings": warnings});
+    print::show(global.output, &value, |_| {
+        let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
+        let end = match problems.len() {
+            0 => "configuration is valid".to_owned(),
+            1 => "1 problem".to_owned(),
+            count => format!("{count} problems"),
+        };
+        let all = warnings.chain(problems.iter().cloned()).chain([end]);
+        all.collect::<Vec<_>>().join("\n")
+    })?;
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn complaints(settings: &Settings) -> Vec<String> {
-    let policy = app::load_policy(settings, &Clock::system()).err();
-    let people = People::load(&settings.access_file).err();
-    policy
-        .map(|error| format!("{error:#}"))
-        .into_iter()
-        .chain(people.map(|problems| problems.to_string()))
-        .collect()
+    let mut all = policy(settings);
+    if let Err(problems) = People::load(&settings.access_file) {
+        all.extend(lines(&problems.to_string()));
+    }
+    all
+}
+
+/// What is wrong with inventory, safety rules and runbooks, a line for each.
+pub fn policy(settings: &Settings) -> Vec<String> {
+    match app::load_policy(settings, &Clock::system()) {
+        Ok(_) => Vec::new(),
+        Err(error) => lines(&format!("{error:#}")),
+    }
+}
+
+/// The problems of a list, without the count at its end.
+fn lines(list: &str) -> Vec<String> {
+    let is_count = |line: &str| {
+        let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+        rest.len() < line.len() && matches!(rest, " problem" | " problems")
+    };
+    list.lines().filter(|line| !is_count(line)).map(str::to_owned).collect()
 }

@@ -3,11 +3,26 @@
 //! In: arguments. Out: what the verb prints, and an exit code that is 0 only on success. Verbs
 //! about incidents talk to the running server; only those that prepare or repair open files.
 
+mod alert;
 mod check_config;
+mod decide;
+mod demo;
+mod doctor;
+mod halt;
+mod healthcheck;
+mod incident;
+mod init;
+mod migrate;
+mod password;
+mod print;
+mod remote;
 mod serve;
+mod token;
+mod user;
 mod version;
 
 use crate::config::{Environment, Loaded, Settings};
+use crate::model::action::Answer;
 use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -48,10 +63,42 @@ pub enum Output {
 
 #[derive(Subcommand)]
 enum Verb {
+    /// Write a configuration to start from, and say what to paste where.
+    Init(init::Init),
     /// Run the server.
     Serve,
+    /// Break a process and fill a folder of its own, and show how both are mended.
+    Demo(demo::Options),
+    #[command(hide = true)]
+    DemoService(demo::ServiceOptions),
     /// Check every configuration file and say everything that is wrong at once.
     CheckConfig,
+    /// Reach everything that is configured, and say how to mend what cannot be reached.
+    Doctor(doctor::Doctor),
+    /// Users: those who sign in and decide.
+    #[command(subcommand)]
+    User(user::Verb),
+    /// Tokens: for Alertmanager, and for programs.
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// Alerts.
+    #[command(subcommand)]
+    Alert(alert::Verb),
+    /// Incidents of the running server.
+    #[command(subcommand)]
+    Incident(incident::Verb),
+    /// Approve the exact call that waits for an answer.
+    Approve(decide::Decide),
+    /// Reject the call that waits for an answer.
+    Reject(decide::Decide),
+    /// Stop every change at once; looking and telling go on.
+    Halt(halt::Halt),
+    /// Let changes go on after a halt.
+    Resume(remote::At),
+    /// Bring the database's tables up to date. `serve` does the same when it starts.
+    Migrate(migrate::Migrate),
+    /// Ask the configured server on this machine whether it is ready; for containers.
+    Healthcheck,
     /// Print the version.
     Version,
 }
@@ -60,8 +107,22 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
+        Verb::Init(init) => init::run(&cli.global, &init),
         Verb::Serve => serve::run(&cli.global),
+        Verb::Demo(options) => demo::run(&cli.global, &options),
+        Verb::DemoService(options) => demo::run_service(options),
         Verb::CheckConfig => check_config::run(&cli.global),
+        Verb::Doctor(doctor) => doctor::run(&cli.global, &doctor),
+        Verb::User(verb) => user::run(&cli.global, verb),
+        Verb::Token(verb) => token::run(&cli.global, verb),
+        Verb::Alert(verb) => alert::run(&cli.global, verb),
+        Verb::Incident(verb) => incident::run(&cli.global, verb),
+        Verb::Approve(decide) => decide::run(&cli.global, &decide, Answer::Approve),
+        Verb::Reject(decide) => decide::run(&cli.global, &decide, Answer::Reject),
+        Verb::Halt(halt) => halt::run(&cli.global, &halt),
+        Verb::Resume(at) => halt::resume(&cli.global, &at),
+        Verb::Migrate(migrate) => migrate::run(&cli.global, &migrate),
+        Verb::Healthcheck => healthcheck::run(&cli.global),
         Verb::Version => version::run(cli.global.output),
     };
     match done {

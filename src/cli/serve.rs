@@ -1,13 +1,14 @@
 //! `watchkeeper serve`: the server, until it is told to stop.
 
 use super::{Global, block_on, settings};
-use crate::app::{self, Instead};
+use crate::app::{self, App, Instead};
 use crate::approval::people::People;
 use crate::config::{Environment, Settings};
-use crate::report;
 use crate::tasks::Tasks;
 use crate::{crash, telemetry, web};
 use anyhow::{Context, Result, anyhow};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,37 +26,50 @@ pub fn run(global: &Global) -> Result<ExitCode> {
     block_on(serve(settings))
 }
 
-async fn serve(settings: Settings) -> Result<ExitCode> {
-    let metrics = telemetry::start_metrics().map_err(|why| anyhow!(why))?;
-    let tasks = Tasks::default();
+/// A server that listens and works.
+pub struct Running {
+    pub address: SocketAddr,
+    pub app: App,
+    pub people: People,
+}
+
+/// Starts the server: listener, store, worker, outbox. It ends with `tasks`.
+///
+/// # Errors
+/// What is wrong with the configuration, or what is missing to run.
+pub async fn start(
+    settings: Settings,
+    metrics: PrometheusHandle,
+    tasks: &Tasks,
+) -> Result<Running> {
     let people = People::load(&settings.access_file).map_err(|problems| anyhow!("{problems}"))?;
     // The listener comes first, so that a supervisor sees a live process while the rest starts.
-    let serving = web::serve(&settings, people.clone(), &tasks).await?;
+    let serving = web::serve(&settings, people.clone(), tasks).await?;
     let address = serving.address;
-    let app = match app::build(settings, Instead::default()).await {
-        Ok(app) => app,
-        Err(error) => {
-            tasks.shut_down(PATIENCE).await;
-            return Err(error);
-        }
-    };
-    app.start(&tasks);
-    let language = app.settings.language;
-    let clock = app.clock.clone();
+    let app = app::build(settings, Instead::default()).await?;
+    app.start(tasks);
     serving.ready(web::Deps {
         store: app.store.clone(),
         clock: app.clock.clone(),
         ingest: app.ingest.clone(),
         redactor: app.redactor.clone(),
-        report: Arc::new(move |case, entries| {
-            let report = report::build(case, entries, None, clock.now_ms());
-            web::Report {
-                markdown: report::markdown(&report, language),
-                json: serde_json::to_value(&report).unwrap_or_default(),
-            }
-        }),
+        due: Arc::clone(&app.due),
+        locate: Arc::clone(&app.desk.locate),
         metrics: Some(metrics),
     });
+    Ok(Running { address, app, people })
+}
+
+async fn serve(settings: Settings) -> Result<ExitCode> {
+    let metrics = telemetry::start_metrics().map_err(|why| anyhow!(why))?;
+    let tasks = Tasks::default();
+    let Running { address, app, people } = match start(settings, metrics, &tasks).await {
+        Ok(running) => running,
+        Err(error) => {
+            tasks.shut_down(PATIENCE).await;
+            return Err(error);
+        }
+    };
     tracing::info!(
         %address,
         store = app.store.engine(),
@@ -76,7 +90,11 @@ async fn serve(settings: Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn wait_for_signal() -> Result<()> {
+/// Waits until somebody asks the process to end.
+///
+/// # Errors
+/// Signals cannot be listened for.
+pub async fn wait_for_signal() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     tokio::select! {

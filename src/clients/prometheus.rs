@@ -248,23 +248,6 @@ impl Prometheus {
     }
 }
 
-/// Escapes a value for use between the double quotes of a label matcher.
-///
-/// The quotes stay the caller's: `format!(r#"up{{job="{}"}}"#, matcher_escape(job))`. It does not
-/// make a value safe inside a regular expression matcher (`=~`).
-pub fn matcher_escape(value: &str) -> String {
-    let mut escaped = String::with_capacity(value.len() + 2);
-    for c in value.chars() {
-        match c {
-            '\\' => escaped.push_str("\\\\"),
-            '"' => escaped.push_str("\\\""),
-            '\n' => escaped.push_str("\\n"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
-}
-
 /// `unavailable` and `internal` are the server's trouble: the same query may work later.
 fn is_about_the_query(kind: &str) -> bool {
     !matches!(kind, "unavailable" | "internal" | "too_many_requests")
@@ -276,13 +259,7 @@ fn seconds(ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{matcher_escape, seconds};
-
-    #[test]
-    fn matcher_values_cannot_leave_their_quotes() {
-        assert_eq!(matcher_escape(r#""} or vector(1) #"#), r#"\"} or vector(1) #"#);
-        assert_eq!(matcher_escape("C:\\logs\n磁盘"), r"C:\\logs\n磁盘");
-    }
+    use super::seconds;
 
     #[test]
     fn times_are_seconds_with_milliseconds() {

@@ -251,7 +251,6 @@ impl Checks<'_> {
         if let Some(url) = &settings.prometheus.url {
             self.url("prometheus.url", url);
         }
-        self.range("prometheus.healthy_within_s", settings.prometheus.healthy_within_s, 5..=3_600);
         self.client("prometheus.client", &settings.prometheus.client);
         for (index, url) in settings.alertmanager.urls.iter().enumerate() {
             self.url(&format!("alertmanager.urls.{index}"), url);

@@ -8,10 +8,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use secrecy::SecretString;
+
 use super::layers;
 use super::network::{host_of, is_loopback_url};
 use super::problem::Problem;
 use super::tree::{Kind, Node, Origin};
+
+/// What commands show to a running server. No setting: the server itself never has it.
+const TOKEN: &str = "WATCHKEEPER_TOKEN";
 
 /// Shared variables and the setting that each fills when nothing else does.
 const SHARED: [(&str, &str); 5] = [
@@ -74,6 +79,11 @@ impl Environment {
         environment
     }
 
+    /// The token with which commands talk to a running server.
+    pub fn token(&self) -> Option<SecretString> {
+        self.shared(TOKEN).map(|token| SecretString::from(token.trim()))
+    }
+
     /// What a test put into [`crate::crash::VARIABLE`]: no setting, so no file can hold it.
     pub fn abort_at(&self) -> Option<&str> {
         self.values.get(crate::crash::VARIABLE).map(String::as_str)
@@ -103,6 +113,7 @@ impl fmt::Debug for Environment {
 fn is_ours(name: &str) -> bool {
     let of_a_model = |m: &ModelVariables| [m.base_url, m.model, m.api_key].contains(&name);
     layers::is_setting(name)
+        || name == TOKEN
         || name == crate::crash::VARIABLE
         || SHARED.iter().any(|(shared, _)| *shared == name)
         || MODELS.iter().any(of_a_model)

@@ -4,6 +4,7 @@
 //! Never: the value of a key that may hold a secret.
 
 use super::typed::{Cause, Fault, Found};
+use crate::model::text::distance;
 
 /// Keys whose values are never repeated in a message, by how they end.
 const SECRET_ENDINGS: [&str; 9] =
@@ -93,22 +94,6 @@ fn closest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let (letters, near) = known.iter().map(|known| (distance(word, known), *known)).min()?;
     let most = (word.chars().count().min(near.chars().count()) / 3).max(1);
     (letters <= most).then_some(near)
-}
-
-/// Number of letters to insert, remove or replace to turn one word into the other.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for j in 0..b.len() {
-            let replaced = diagonal + usize::from(letter != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -60,6 +60,15 @@ pub(super) fn needs_you(
     message
 }
 
+/// Somebody approved, and the rules want one more person.
+pub(super) fn one_more(desk: &Desk, case: &Case, action: &Action) -> Message {
+    let mut message = needs_you(desk, case, action, None);
+    message.urgency = Urgency::Page;
+    let approved = action.approved_by.join(", ");
+    message.paragraphs.insert(0, format!("Approved by {approved}; another person has to agree."));
+    message
+}
+
 /// Verified: the problem is gone.
 pub(super) fn resolved(desk: &Desk, case: &Case, by: &str) -> Message {
     let mut message = base(desk, case, Event::Resolved, Urgency::Tell);

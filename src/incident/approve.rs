@@ -27,6 +27,8 @@ pub(super) async fn judge(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error>
     });
     let row = row(desk, draft, &action, &record, preview.clone());
     draft.insert_action(row);
+    let tier = record.tier.as_str();
+    metrics::counter!("watchkeeper_verdicts_total", "tier" => tier).increment(1);
     match record.decision {
         Decision::Allow => {}
         Decision::Refuse => {
@@ -50,6 +52,11 @@ pub(super) fn wait(desk: &Desk, draft: &mut Draft) -> Flow {
     let Some(action) = draft.case.open_action().cloned() else { return Flow::Go };
     let expires_at_ms = action.expires_at_ms.unwrap_or(draft.now_ms);
     if draft.now_ms < expires_at_ms {
+        if !action.approved_by.is_empty() {
+            let message = announce::one_more(desk, &draft.case, &action);
+            let transition = format!("one_more:{}:{}", action.id(), action.approved_by.len());
+            draft.announce(&transition, message);
+        }
         return Flow::Rest(Next::At(expires_at_ms));
     }
     draft.move_action(action.id(), ActionState::Awaiting, ActionState::Expired);
@@ -94,6 +101,8 @@ fn row(
         preview,
         rules_version: verdict.rules_version.clone(),
         roles: verdict.approvals.roles.clone(),
+        quorum: i64::from(verdict.approvals.quorum),
+        approved_by: Vec::new(),
         proposed_at_ms: action.proposed_at_ms,
         expires_at_ms,
         decided_by: None,

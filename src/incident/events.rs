@@ -55,7 +55,7 @@ pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
             | State::Escalated => Reaction::Fold,
             State::Resolved => Reaction::Ignore("the incident is resolved already"),
         },
-        Entry::Decided { action_id, .. } => match case.action(*action_id).map(|a| a.state) {
+        Entry::Decided { action_id, .. } | Entry::Counted { action_id, .. } => match case.action(*action_id).map(|a| a.state) {
             Some(ActionState::Awaiting) => Reaction::Fold,
             Some(_) => Reaction::Ignore("the action no longer waits for a decision"),
             None => Reaction::Ignore("the incident has no such action"),

@@ -224,6 +224,9 @@ fn end(
         Outcome::Failed => ActionState::Failed,
         Outcome::Unknown => ActionState::Unknown,
     };
+    let tool = action.proposal.call.tool.clone();
+    metrics::counter!("watchkeeper_actions_total", "tool" => tool, "outcome" => to.as_str())
+        .increment(1);
     draft.move_action(action.id(), ActionState::Intended, to);
     draft.add(Entry::OutcomeRecorded {
         action_id: action.id(),

@@ -133,6 +133,9 @@ fn take_turn(desk: &Desk, draft: &mut Draft, mind: &str, thought: Thought, durat
         duration_ms,
     });
     draft.charge(thought.usage);
+    let tokens = thought.usage.tokens().unsigned_abs();
+    metrics::counter!("watchkeeper_turns_total", "mind" => mind.to_owned()).increment(1);
+    metrics::counter!("watchkeeper_model_tokens_total").increment(tokens);
     let facts = desk.facts(&draft.case);
     for (asked, completed, effect) in asked {
         match completed {

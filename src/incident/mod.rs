@@ -32,6 +32,9 @@ use crate::safety::provenance::Trusted;
 use crate::store::Store;
 use std::sync::Arc;
 
+/// Finds the targets that labels name.
+pub type Locate = dyn Fn(&[&Labels]) -> Located + Send + Sync;
+
 /// How PagerDuty events of one incident are grouped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DedupKey {
@@ -67,8 +70,7 @@ pub struct Desk {
     pub verifier: Verifier,
     pub runbooks: Arc<Runbooks>,
     pub redactor: Redactor,
-    /// Finds the targets that labels name.
-    pub locate: Arc<dyn Fn(&[&Labels]) -> Located + Send + Sync>,
+    pub locate: Arc<Locate>,
     pub policy: Policy,
 }
 
@@ -87,7 +89,7 @@ impl Desk {
         let services: Vec<_> =
             inventory.service_names().iter().filter_map(|name| inventory.service(name)).collect();
         let mut trusted = Trusted::of_incident(&located).relate(&services);
-        if let Some(runbook) = crate::agent::runbook::runbook_for(&self.runbooks, case) {
+        if let Some(runbook) = self.runbooks.of_case(case) {
             for step in &runbook.steps {
                 trusted = trusted.parameters(&step.args);
                 if let Some(inner) = step.args.get("args").and_then(|args| args.as_object()) {

@@ -81,13 +81,14 @@ async fn work(desk: &Desk, lease: Lease, tasks: &Tasks, mut lost: watch::Receive
         }
         match step {
             Ok(Next::Again) if stop.is_cancelled() => break,
-            Ok(Next::Again) => {}
+            Ok(Next::Again) => metrics::counter!("watchkeeper_steps_total").increment(1),
             Ok(Next::At(_) | Next::WhenTold) => break,
             Err(Error::Fenced) => {
                 tracing::warn!(incident.id = %lease.incident_id, "another worker has the incident");
                 return;
             }
             Err(error) => {
+                metrics::counter!("watchkeeper_step_failures_total").increment(1);
                 tracing::error!(incident.id = %lease.incident_id, %error, "a step failed");
                 tokio::select! {
                     () = stop.cancelled() => {}

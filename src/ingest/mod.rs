@@ -2,7 +2,7 @@
 //!
 //! In: a delivery, which knows no transport. Out: a committed row, then alerts under incidents.
 //! Never: an answer before the commit; a body lost because it could not be read. To add a source,
-//! write its file with a `parse` and its line in [`parser_of`].
+//! write its file with a `parse` and its line in `parser_of`.
 
 pub mod alertmanager;
 mod queue;
@@ -106,6 +106,7 @@ impl Ingest {
                 let body = self.redactor.json_text(&body).into_owned();
                 crash::at(Point::BeforeAck);
                 let id = self.keep(&delivery, body, Fate::Waiting).await?;
+                count("accepted");
                 crash::at(Point::AfterAck);
                 self.arrived.notify_one();
                 Ok(Accepted { id, alerts: parsed.alerts.len() })
@@ -114,6 +115,7 @@ impl Ingest {
                 let body = excerpt(&delivery.bytes);
                 let body = self.redactor.text(&body).into_owned();
                 self.keep(&delivery, body, Fate::Malformed(malformed.to_string())).await?;
+                count("malformed");
                 Err(Rejected::Malformed(malformed))
             }
         }
@@ -135,12 +137,18 @@ impl Ingest {
         };
         self.store.keep_delivery(row).await.map_err(|error| {
             if matches!(error, store::Error::Busy) {
+                count("busy");
                 Rejected::Busy
             } else {
+                count("unavailable");
                 Rejected::Unavailable(error.to_string())
             }
         })
     }
+}
+
+fn count(result: &'static str) {
+    metrics::counter!("watchkeeper_deliveries_total", "result" => result).increment(1);
 }
 
 type Parser = fn(&str, &[u8]) -> Result<Parsed, Malformed>;

@@ -11,12 +11,14 @@ mod fill;
 
 use crate::config::{Partial, Problem, yaml};
 use crate::model::alert::Labels;
+use crate::model::case::Case;
 use crate::model::expr::Expr;
 use crate::model::matcher::Matcher;
 use crate::model::tool::ToolSpec;
 use serde_json::{Map, Value};
 
 pub use file::{ConcludeFile, OnFailure, RunbookFile, RunbooksFile, StepFile, VerifyFile};
+pub use fill::{lookup, text};
 
 /// What conditions of a runbook may read.
 pub const ROOTS: [&str; 5] = ["steps", "labels", "severity", "host", "service"];
@@ -91,6 +93,11 @@ impl Runbooks {
         self.0.iter().find(|runbook| {
             alerts.iter().any(|labels| runbook.matchers.iter().all(|m| m.matches(labels)))
         })
+    }
+
+    /// The runbook for a case: the first that fits one of its alerts.
+    pub fn of_case(&self, case: &Case) -> Option<&Runbook> {
+        self.find(case.alerts.iter().map(|attached| &attached.alert.labels))
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {

@@ -142,6 +142,8 @@ pub struct Action {
     /// What the target looked like when the call was judged; drift refuses.
     pub basis: Option<Value>,
     pub expires_at_ms: Option<i64>,
+    /// Who approved so far, where several people have to.
+    pub approved_by: Vec<String>,
     pub decided_by: Option<String>,
     pub decided_at_ms: Option<i64>,
     pub comment: Option<String>,

@@ -93,6 +93,14 @@ pub enum Entry {
         comment: Option<String>,
         decided_at_ms: i64,
     },
+    /// One of several people who have to approve did.
+    Counted {
+        action_id: ActionId,
+        by: String,
+        have: i64,
+        need: i64,
+        comment: Option<String>,
+    },
     Expired {
         action_id: ActionId,
     },
@@ -227,6 +235,7 @@ impl Entry {
             Self::ActionJudged { .. } => "action_judged",
             Self::ApprovalOpened { .. } => "approval_opened",
             Self::Decided { .. } => "decided",
+            Self::Counted { .. } => "counted",
             Self::Expired { .. } => "expired",
             Self::Superseded { .. } => "superseded",
             Self::IntentWritten { .. } => "intent_written",

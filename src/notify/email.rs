@@ -97,6 +97,21 @@ impl Email {
         })
     }
 
+    /// Connects, greets, secures the connection and signs in as before a mail, and sends none.
+    ///
+    /// # Errors
+    /// `Retry`, with what the server or the network said.
+    pub async fn reach(&self) -> Result<(), Failure> {
+        let tried = tokio::time::timeout(self.timeout, self.transport.test_connection()).await;
+        let why = match tried {
+            Ok(Ok(true)) => return Ok(()),
+            Ok(Ok(false)) => "it closed the connection".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} ms", self.timeout.as_millis()),
+        };
+        Err(retry(self.tell(&format!("mail server {}: {why}", self.server))))
+    }
+
     async fn deliver(&self, message: &Message, attempt: Attempt) -> Result<Sent, Failure> {
         let mut tries = Vec::with_capacity(self.to.len());
         for to in &self.to {

@@ -8,6 +8,7 @@
 //! invisible character would hide in what people copy into a shell. A dot is broken before every
 //! word that could be a top-level domain; `PLAIN_ENDINGS` keeps common file and unit names whole.
 
+use crate::model::text::is_invisible;
 use std::borrow::Cow;
 
 /// Endings that operators read often and that are no top-level domain (IANA's root zone).
@@ -189,18 +190,6 @@ fn visible(c: char) -> Option<char> {
         c if c.is_control() || is_invisible(c) => None,
         c => Some(c),
     }
-}
-
-/// Unicode's `Default_Ignorable_Code_Point` (it holds the bidirectional controls, zero-width
-/// characters, variation selectors and tags) and the other format characters.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
-        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn in_name(c: char) -> bool {

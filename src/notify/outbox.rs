@@ -137,6 +137,17 @@ impl Outbox {
     }
 
     async fn record(&self, due: &Due, how: Attempted) -> Result<(), Error> {
+        let result = match &how {
+            Attempted::Sent { .. } => "sent",
+            Attempted::Again { .. } => "again",
+            Attempted::GaveUp { .. } => "gave_up",
+            Attempted::Skipped => "skipped",
+        };
+        let channel = due.channel.clone();
+        metrics::counter!(
+            "watchkeeper_notifications_total", "channel" => channel, "result" => result
+        )
+        .increment(1);
         self.store.attempted(due.message.id, &due.channel, how).await
     }
 

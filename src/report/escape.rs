@@ -6,6 +6,8 @@
 //! Backslashes alone are not enough: renderers look for bare addresses after they have resolved
 //! escapes, so addresses and mentions are broken visibly (`https[:]//`, `[@]`, `www[.]`).
 
+use crate::model::text::is_invisible;
+
 /// Prose on one line, for paragraphs, list items, headings and table cells.
 pub(super) fn inert(text: &str) -> String {
     let text: Vec<char> = visible(text).chars().collect();
@@ -76,18 +78,6 @@ fn visible(text: &str) -> String {
 
 fn is_line_end(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}')
-}
-
-/// Unicode's `Default_Ignorable_Code_Point` (bidirectional controls, zero-width characters,
-/// variation selectors, tags) and the other format characters.
-fn is_invisible(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}'
-        | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e0fff}')
 }
 
 fn begins_address(rest: &[char]) -> bool {

@@ -49,6 +49,10 @@ pub(super) fn detail(case: &Case, entry: &Entry) -> String {
             let head = format!("{}: {said}, {by}", name(case, *action_id));
             join(&head, comment.as_deref().unwrap_or_default())
         }
+        Entry::Counted { action_id, by, have, need, comment } => join(
+            &format!("{}: {by} approved, {have} of {need}", name(case, *action_id)),
+            comment.as_deref().unwrap_or_default(),
+        ),
         Entry::Expired { action_id } | Entry::IntentWritten { action_id, .. } => {
             name(case, *action_id)
         }

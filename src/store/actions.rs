@@ -30,6 +30,10 @@ pub struct Row {
     pub preview: Option<String>,
     pub rules_version: String,
     pub roles: Vec<String>,
+    /// How many people have to approve.
+    pub quorum: i64,
+    /// Who has approved so far.
+    pub approved_by: Vec<String>,
     pub proposed_at_ms: i64,
     pub expires_at_ms: Option<i64>,
     pub decided_by: Option<String>,
@@ -51,6 +55,10 @@ pub struct Decision {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Decided {
     Recorded,
+    /// Approved by `have` of the `need` people who have to.
+    Counted { have: i64, need: i64 },
+    /// The same person approved before; it takes somebody else.
+    Repeated,
     NotFound,
     /// Nobody answered in time.
     TooLate,
@@ -86,6 +94,8 @@ struct Columns {
     preview: Option<String>,
     rules_version: String,
     roles: String,
+    quorum: i64,
+    approved_by: String,
     proposed_at_ms: i64,
     expires_at_ms: Option<i64>,
     decided_by: Option<String>,
@@ -111,6 +121,8 @@ impl Columns {
             preview: self.preview,
             rules_version: self.rules_version,
             roles: parsed(serde_json::from_str(&self.roles), "roles")?,
+            quorum: self.quorum,
+            approved_by: parsed(serde_json::from_str(&self.approved_by), "approvers")?,
             proposed_at_ms: self.proposed_at_ms,
             expires_at_ms: self.expires_at_ms,
             decided_by: self.decided_by,
@@ -128,8 +140,9 @@ impl Store {
             Box::pin(async move {
                 let found: Option<Columns> = db!(conn, c => sqlx::query_as(
                     "select id, scope, incident_id, state, tool, args, call_hash, tier, risk,
-                            reason, description, rollback, preview, rules_version, roles,
-                            proposed_at_ms, expires_at_ms, decided_by, decided_at_ms, comment
+                            reason, description, rollback, preview, rules_version, roles, quorum,
+                            approved_by, proposed_at_ms, expires_at_ms, decided_by,
+                            decided_at_ms, comment
                      from action where id = $1 and scope = $2"
                 ).bind(id.to_string()).bind(scope).fetch_optional(&mut **c).await)?;
                 found.map(Columns::row).transpose()
@@ -150,8 +163,9 @@ impl Store {
             Box::pin(async move {
                 let rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
                     "select id, scope, incident_id, state, tool, args, call_hash, tier, risk,
-                            reason, description, rollback, preview, rules_version, roles,
-                            proposed_at_ms, expires_at_ms, decided_by, decided_at_ms, comment
+                            reason, description, rollback, preview, rules_version, roles, quorum,
+                            approved_by, proposed_at_ms, expires_at_ms, decided_by,
+                            decided_at_ms, comment
                      from action
                      where scope = $1 and (cast($2 as text) is null or state = $2)
                      order by proposed_at_ms desc, id limit $3"
@@ -232,9 +246,10 @@ async fn decide(conn: &mut Conn<'_>, decision: &Decision) -> Result<Decided, Err
         return Ok(Decided::NotFound);
     };
     let incident_id: IncidentId = parsed(incident_id.parse(), "incident id")?;
-    let (current, expires_at_ms): (String, Option<i64>) = db!(conn, c => sqlx::query_as(
-        "select state, expires_at_ms from action where id = $1"
-    ).bind(decision.action_id.to_string()).fetch_one(&mut **c).await)?;
+    let (current, expires_at_ms, quorum, approved_by): (String, Option<i64>, i64, String) =
+        db!(conn, c => sqlx::query_as(
+            "select state, expires_at_ms, quorum, approved_by from action where id = $1"
+        ).bind(decision.action_id.to_string()).fetch_one(&mut **c).await)?;
     let current = state(&current)?;
     if current != ActionState::Awaiting {
         let late = current == ActionState::Expired;
@@ -243,24 +258,39 @@ async fn decide(conn: &mut Conn<'_>, decision: &Decision) -> Result<Decided, Err
     if expires_at_ms.is_some_and(|expires| expires <= decision.at_ms) {
         return Ok(Decided::TooLate);
     }
-    let next = match decision.answer {
-        Answer::Approve => ActionState::Approved,
-        Answer::Reject => ActionState::Rejected,
+    let mut approved_by: Vec<String> =
+        parsed(serde_json::from_str(&approved_by), "approvers")?;
+    let (next, by) = match decision.answer {
+        Answer::Reject => (ActionState::Rejected, decision.by.clone()),
+        Answer::Approve => {
+            if approved_by.contains(&decision.by) {
+                return Ok(Decided::Repeated);
+            }
+            approved_by.push(decision.by.clone());
+            let have = i64::try_from(approved_by.len()).unwrap_or(i64::MAX);
+            if have < quorum {
+                return count(conn, decision, incident_id, &approved_by, quorum).await;
+            }
+            (ActionState::Approved, approved_by.join(", "))
+        }
     };
+    let approved_by = json(&approved_by)?;
     db!(conn, c => sqlx::query(
-        "update action set state = $2, decided_by = $3, decided_at_ms = $4, comment = $5
+        "update action set state = $2, decided_by = $3, decided_at_ms = $4, comment = $5,
+             approved_by = $6
          where id = $1 and state = 'awaiting'"
     )
         .bind(decision.action_id.to_string())
         .bind(next.as_str())
-        .bind(text(&decision.by))
+        .bind(text(&by))
         .bind(decision.at_ms)
         .bind(decision.comment.as_deref().map(text))
+        .bind(text(&approved_by))
         .execute(&mut **c).await.map(|_| ()))?;
     let entry = Entry::Decided {
         action_id: decision.action_id,
         answer: decision.answer,
-        by: decision.by.clone(),
+        by,
         comment: decision.comment.clone(),
         decided_at_ms: decision.at_ms,
     };
@@ -268,14 +298,40 @@ async fn decide(conn: &mut Conn<'_>, decision: &Decision) -> Result<Decided, Err
     Ok(Decided::Recorded)
 }
 
+/// One of several approvals that are needed.
+async fn count(
+    conn: &mut Conn<'_>,
+    decision: &Decision,
+    incident_id: IncidentId,
+    approved_by: &[String],
+    need: i64,
+) -> Result<Decided, Error> {
+    let names = json(&approved_by)?;
+    db!(conn, c => sqlx::query("update action set approved_by = $2 where id = $1")
+        .bind(decision.action_id.to_string())
+        .bind(text(&names))
+        .execute(&mut **c).await.map(|_| ()))?;
+    let have = i64::try_from(approved_by.len()).unwrap_or(i64::MAX);
+    let entry = Entry::Counted {
+        action_id: decision.action_id,
+        by: decision.by.clone(),
+        have,
+        need,
+        comment: decision.comment.clone(),
+    };
+    inbox::tell(conn, incident_id, decision.at_ms, &entry).await?;
+    Ok(Decided::Counted { have, need })
+}
+
 /// Adds the row of a judged action.
 pub async fn insert(conn: &mut Conn<'_>, row: &Row) -> Result<(), Error> {
     let roles = json(&row.roles)?;
     db!(conn, c => sqlx::query(
         "insert into action (id, scope, incident_id, state, tool, args, call_hash, tier, risk,
-             reason, description, rollback, preview, rules_version, roles, proposed_at_ms,
-             expires_at_ms)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+             reason, description, rollback, preview, rules_version, roles, quorum, approved_by,
+             proposed_at_ms, expires_at_ms)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, '[]', $17,
+             $18)"
     )
         .bind(row.id.to_string())
         .bind(&row.scope)
@@ -292,6 +348,7 @@ pub async fn insert(conn: &mut Conn<'_>, row: &Row) -> Result<(), Error> {
         .bind(row.preview.as_deref().map(text))
         .bind(&row.rules_version)
         .bind(&roles)
+        .bind(row.quorum)
         .bind(row.proposed_at_ms)
         .bind(row.expires_at_ms)
         .execute(&mut **c).await.map(|_| ()))?;

@@ -4,7 +4,7 @@
 //! write connection, reads use a pool of their own. Postgres may be shared by many replicas.
 //! Never: a Postgres that answers before it has synced.
 
-use super::writer::{self, Command};
+use super::writer::{self, Job, Queues};
 use super::{Error, deliveries};
 use crate::model::ids::DeliveryId;
 use crate::tasks::Tasks;
@@ -23,10 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
-/// Acknowledgements and writes that may wait before load is shed. At 10,000 writes a second this
-/// is under half a second of work.
+/// Acknowledgements that may wait before load is shed, and as many other writes before their
+/// callers wait. At 10,000 writes a second this is under half a second of work.
 const QUEUE_MAX: usize = 4096;
 
 /// Longest wait for Postgres, queueing for a connection and for locks included.
@@ -80,8 +80,16 @@ pub enum Location {
 pub struct Store(Arc<Engine>);
 
 enum Engine {
-    Lite { writer: mpsc::Sender<Command>, read: SqlitePool, _lock: File },
-    Pg { acks: mpsc::Sender<deliveries::Ack>, pool: PgPool },
+    Lite {
+        acks: mpsc::Sender<deliveries::Ack>,
+        jobs: mpsc::Sender<Box<dyn Job>>,
+        read: SqlitePool,
+        _lock: File,
+    },
+    Pg {
+        acks: mpsc::Sender<deliveries::Ack>,
+        pool: PgPool,
+    },
 }
 
 impl Store {
@@ -117,9 +125,9 @@ impl Store {
         F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
         match &*self.0 {
-            Engine::Lite { writer, .. } => {
+            Engine::Lite { jobs, .. } => {
                 let (job, answer) = writer::job(work);
-                writer.send(Command::Job(job)).await.map_err(|_| stopped())?;
+                jobs.send(job).await.map_err(|_| stopped())?;
                 answer.await.map_err(|_| unanswered())?
             }
             Engine::Pg { pool, .. } => in_time(write_on_postgres(pool, work)).await,
@@ -155,18 +163,11 @@ impl Store {
         let id = row.id;
         let (done, answer) = oneshot::channel();
         let ack = deliveries::Ack { row, done };
-        let queued = match &*self.0 {
-            Engine::Lite { writer, .. } => writer
-                .try_send(Command::Ack(ack))
-                .map_err(|e| matches!(e, mpsc::error::TrySendError::Full(_))),
-            Engine::Pg { acks, .. } => {
-                acks.try_send(ack).map_err(|e| matches!(e, mpsc::error::TrySendError::Full(_)))
-            }
-        };
-        match queued {
+        let (Engine::Lite { acks, .. } | Engine::Pg { acks, .. }) = &*self.0;
+        match acks.try_send(ack) {
             Ok(()) => answer.await.map_err(|_| stopped())?.map(|()| id),
-            Err(true) => Err(Error::Busy),
-            Err(false) => Err(stopped()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Error::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
         }
     }
 }
@@ -225,11 +226,15 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
         .max_connections(3)
         .min_connections(0)
         .acquire_timeout(Duration::from_secs(5))
+        // A connection to a file does not go stale; asking each time would double most reads.
+        .test_before_acquire(false)
         .connect_lazy_with(options.read_only(true).create_if_missing(false));
-    let (writer, queue) = mpsc::channel(QUEUE_MAX);
+    let (acks, ack_queue) = mpsc::channel(QUEUE_MAX);
+    let (jobs, job_queue) = mpsc::channel(QUEUE_MAX);
+    let queues = Queues { acks: ack_queue, jobs: job_queue };
     let connection = write.acquire().await?.detach();
-    tasks.spawn(writer::run(connection, queue, tasks.stopping()));
-    Ok(Store(Arc::new(Engine::Lite { writer, read, _lock: lock })))
+    tasks.spawn(writer::run(connection, queues, tasks.stopping()));
+    Ok(Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: lock })))
 }
 
 /// Takes the folder for this process. The kernel gives the lock back when the process ends,
@@ -279,7 +284,7 @@ async fn open_postgres(
     Ok(Store(Arc::new(Engine::Pg { acks, pool })))
 }
 
-async fn refuse_unsafe_postgres(pool: &PgPool) -> Result<(), Error> {
+pub(super) async fn refuse_unsafe_postgres(pool: &PgPool) -> Result<(), Error> {
     for setting in ["fsync", "synchronous_commit"] {
         let (value,): (String,) =
             sqlx::query_as("select current_setting($1)").bind(setting).fetch_one(pool).await?;

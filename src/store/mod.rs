@@ -12,6 +12,7 @@ pub mod deliveries;
 pub mod inbox;
 pub mod incidents;
 pub mod outbox;
+pub mod plan;
 pub mod sessions;
 pub mod step;
 pub mod switches;

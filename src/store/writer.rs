@@ -2,7 +2,10 @@
 //!
 //! In: acknowledgements and jobs. Out: their answers, sent after the commit that holds them.
 //! Whatever waits is put into one transaction, so that many writes share one sync; each job has a
-//! savepoint, so that one failure does not touch the others.
+//! savepoint, so that one failure does not touch the others. Acknowledgements come first: a
+//! transaction takes jobs until the next ones wait, and under a flood jobs get a share of the time.
+//! Each statement is a message to another thread and back, which costs more than most statements
+//! do; so there are as few as possible.
 
 use super::db::Conn;
 use super::{Error, deliveries};
@@ -10,17 +13,26 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Commits share one sync up to this many commands; more would let early ones wait too long.
-const BATCH_MAX: usize = 512;
+/// Acknowledgements share one sync up to this many; more would let early ones wait too long.
+const ACKS_MAX: usize = 512;
+/// Jobs share one sync for so long.
+const JOBS_WITHIN: Duration = Duration::from_millis(5);
+/// So many acknowledgements at once say that the disk, not the senders, sets the pace.
+const FLOOD: usize = 8;
+/// In a flood jobs get one part of the time in so many: what is stored is safe, what is refused
+/// may be lost; but investigations go on.
+const PARTS: u32 = 4;
 
-pub(super) enum Command {
-    Ack(deliveries::Ack),
-    Job(Box<dyn Job>),
+/// What waits for the writer.
+pub(super) struct Queues {
+    pub acks: mpsc::Receiver<deliveries::Ack>,
+    pub jobs: mpsc::Receiver<Box<dyn Job>>,
 }
 
 /// A unit of work and the way to answer whoever waits for it.
@@ -79,90 +91,143 @@ where
     (Box::new(Work { work, send }), receive)
 }
 
-/// Runs until told to stop and every waiting command is answered.
+/// Runs until told to stop and everything that waits is answered.
 pub(super) async fn run(
     mut connection: SqliteConnection,
-    mut queue: mpsc::Receiver<Command>,
+    mut queues: Queues,
     stop: CancellationToken,
 ) {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    loop {
-        let taken = tokio::select! {
+    let mut acks = Vec::with_capacity(ACKS_MAX);
+    let (mut acks_open, mut jobs_open) = (true, true);
+    let mut jobs_from = Instant::now();
+    while acks_open || jobs_open {
+        let mut job = None;
+        tokio::select! {
             biased;
             // First, because a queue that never runs empty would otherwise hide the order to stop.
-            () = stop.cancelled(), if !queue.is_closed() => {
+            () = stop.cancelled(), if !queues.acks.is_closed() => {
                 // Writers that are already waiting still get their answer.
-                queue.close();
+                queues.acks.close();
+                queues.jobs.close();
+                jobs_from = Instant::now();
                 continue;
             }
-            taken = queue.recv_many(&mut batch, BATCH_MAX) => taken,
-        };
-        if taken == 0 {
-            break;
+            taken = queues.acks.recv_many(&mut acks, ACKS_MAX), if acks_open => {
+                acks_open = taken > 0;
+            }
+            taken = due(&mut queues.jobs, jobs_from), if jobs_open => {
+                jobs_open = taken.is_some();
+                job = taken;
+            }
         }
-        commit(&mut connection, batch.drain(..)).await;
+        if acks.is_empty() && job.is_none() {
+            continue;
+        }
+        if job.is_none() && Instant::now() >= jobs_from {
+            job = queues.jobs.try_recv().ok();
+        }
+        let flood = acks.len() >= FLOOD;
+        let worked = commit(&mut connection, std::mem::take(&mut acks), job, &mut queues).await;
+        jobs_from = Instant::now();
+        if flood || queues.acks.len() >= FLOOD {
+            jobs_from += worked * (PARTS - 1);
+        }
     }
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "cannot close the database");
     }
 }
 
-async fn commit(connection: &mut SqliteConnection, batch: impl Iterator<Item = Command>) {
-    let (mut acks, mut jobs) = (Vec::new(), VecDeque::new());
-    for command in batch {
-        match command {
-            Command::Ack(ack) => acks.push(ack),
-            Command::Job(job) => jobs.push_back(job),
-        }
+/// The next job, not before its time.
+async fn due(jobs: &mut mpsc::Receiver<Box<dyn Job>>, from: Instant) -> Option<Box<dyn Job>> {
+    if from > Instant::now() {
+        tokio::time::sleep_until(from.into()).await;
     }
-    let mut finished = Vec::with_capacity(jobs.len());
-    let result = transaction(connection, &acks, &mut jobs, &mut finished).await;
+    jobs.recv().await
+}
+
+/// Commits the acknowledgements, and jobs as long as there is time; returns how long those took.
+async fn commit(
+    connection: &mut SqliteConnection,
+    acks: Vec<deliveries::Ack>,
+    job: Option<Box<dyn Job>>,
+    queues: &mut Queues,
+) -> Duration {
+    let mut finished = Vec::new();
+    let mut worked = Duration::ZERO;
+    let result = async {
+        let refused = begin(connection, &acks).await?;
+        let began = Instant::now();
+        let ran = run_jobs(connection, job, queues, began, &mut finished).await;
+        worked = began.elapsed();
+        ran?;
+        connection.execute("commit").await?;
+        Ok::<_, Error>(refused)
+    }
+    .await;
     if let Err(error) = &result {
-        let writes = acks.len() + finished.len() + jobs.len();
-        tracing::error!(%error, writes, "cannot commit");
+        tracing::error!(%error, writes = acks.len() + finished.len(), "cannot commit");
         // SQLite has already rolled back by itself after some errors, a full disk among them.
         let _ = connection.execute("rollback").await;
     }
-    let (refused, failed) = match result {
+    let (mut refused, failed) = match result {
         Ok(refused) => (refused, None),
         Err(error) => (BTreeMap::new(), Some(error.to_string())),
     };
     let told = || failed.clone().map_or(Ok(()), |why| Err(Error::Unavailable(why)));
-    let mut refused = refused;
     for (i, ack) in acks.into_iter().enumerate() {
         let _ = ack.done.send(refused.remove(&i).map_or_else(told, Err));
     }
     for answer in finished {
         answer(told());
     }
-    for job in jobs {
-        job.refuse(told().err().unwrap_or_else(super::db::stopped));
-    }
+    worked
 }
 
-/// Runs everything in one transaction; returns which acknowledgements were refused, by place.
-async fn transaction(
+/// Opens the transaction with the acknowledgements; returns which were refused, by place.
+async fn begin(
     connection: &mut SqliteConnection,
     acks: &[deliveries::Ack],
-    jobs: &mut VecDeque<Box<dyn Job>>,
-    finished: &mut Vec<Answer>,
 ) -> Result<BTreeMap<usize, Error>, Error> {
     connection.execute("begin immediate").await?;
     let mut refused = BTreeMap::new();
-    if let Some(error) = insert(connection, acks).await? {
-        if let [_] = acks {
-            refused.insert(0, error);
-        } else {
-            // One row that cannot be stored must not take the others with it.
-            for (i, ack) in acks.iter().enumerate() {
-                if let Some(error) = insert(connection, std::slice::from_ref(ack)).await? {
-                    refused.insert(i, error);
-                }
+    match deliveries::insert_many(&mut Conn::Lite(connection), acks).await {
+        Ok(()) => return Ok(refused),
+        Err(Error::Conflict(_)) => {}
+        Err(error) => return Err(error),
+    }
+    // One row that cannot be stored must not take the others with it.
+    connection.execute("rollback; begin immediate").await?;
+    for (i, ack) in acks.iter().enumerate() {
+        let one = std::slice::from_ref(ack);
+        match deliveries::insert_many(&mut Conn::Lite(connection), one).await {
+            Ok(()) => {}
+            Err(error @ Error::Conflict(_)) => {
+                refused.insert(i, error);
             }
+            Err(error) => return Err(error),
         }
     }
-    while let Some(job) = jobs.pop_front() {
-        connection.execute("savepoint job").await?;
+    Ok(refused)
+}
+
+/// Runs jobs until none is left, time is up, or acknowledgements wait. A job that is taken up is
+/// answered, whatever happens to the transaction.
+async fn run_jobs(
+    connection: &mut SqliteConnection,
+    first: Option<Box<dyn Job>>,
+    queues: &mut Queues,
+    began: Instant,
+    finished: &mut Vec<Answer>,
+) -> Result<(), Error> {
+    let mut next = first;
+    let mut savepoint = "savepoint job";
+    while let Some(job) = next {
+        if let Err(error) = connection.execute(savepoint).await {
+            let error = Error::from(error);
+            job.refuse(Error::Unavailable(error.to_string()));
+            return Err(error);
+        }
         let ran = AssertUnwindSafe(job.run(&mut Conn::Lite(connection))).catch_unwind().await;
         let worked = match ran {
             Ok(ran) => {
@@ -172,32 +237,17 @@ async fn transaction(
             // Its caller is told by the loss of the channel; everybody else's writes go on.
             Err(_) => false,
         };
-        if !worked {
+        savepoint = if worked {
+            "release job; savepoint job"
+        } else {
+            "rollback to job; release job; savepoint job"
+        };
+        let time_is_up = !queues.acks.is_empty() || began.elapsed() >= JOBS_WITHIN;
+        next = if time_is_up { None } else { queues.jobs.try_recv().ok() };
+        if next.is_none() && !worked {
+            // The commit takes what lies below an open savepoint, too.
             connection.execute("rollback to job").await?;
         }
-        connection.execute("release job").await?;
     }
-    connection.execute("commit").await?;
-    Ok(refused)
-}
-
-/// Inserts all or none; returns the reason when the rows themselves are at fault.
-async fn insert(
-    connection: &mut SqliteConnection,
-    acks: &[deliveries::Ack],
-) -> Result<Option<Error>, Error> {
-    if acks.is_empty() {
-        return Ok(None);
-    }
-    connection.execute("savepoint acks").await?;
-    let refused = match deliveries::insert_many(&mut Conn::Lite(connection), acks).await {
-        Ok(()) => None,
-        Err(error @ Error::Conflict(_)) => {
-            connection.execute("rollback to acks").await?;
-            Some(error)
-        }
-        Err(error) => return Err(error),
-    };
-    connection.execute("release acks").await?;
-    Ok(refused)
+    Ok(())
 }

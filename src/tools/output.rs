@@ -84,7 +84,7 @@ fn part(text: &str, offset: usize, bytes_max: usize) -> Result<String, String> {
     if offset >= text.len() {
         return Err(format!("the output has {} bytes; {offset} lies behind its end", text.len()));
     }
-    let start = floor(text, offset);
+    let start = text.floor_char_boundary(offset);
     let rest = &text[start..];
     if rest.len() <= bytes_max {
         return Ok(rest.to_owned());
@@ -123,24 +123,15 @@ fn compile(pattern: &str) -> Result<regex::Regex, String> {
         .map_err(|error| format!("'grep' is no regular expression: {error}"))
 }
 
-/// The greatest character border at or before `at`.
-fn floor(text: &str, at: usize) -> usize {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
-}
-
 /// The end of the last whole line at or before `at`; inside a line longer than that, a character.
 fn line_end(text: &str, at: usize) -> usize {
-    let at = floor(text, at);
+    let at = text.floor_char_boundary(at);
     text[..at].rfind('\n').map_or(at, |newline| newline + 1)
 }
 
 /// The start of the first whole line at or after `at`; inside a last, longer line, a character.
 fn line_start(text: &str, at: usize) -> usize {
-    let at = floor(text, at);
+    let at = text.floor_char_boundary(at);
     match text[at..].find('\n') {
         Some(newline) if at + newline + 1 < text.len() => at + newline + 1,
         Some(_) | None => at,

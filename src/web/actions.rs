@@ -2,7 +2,7 @@
 
 use super::Web;
 use super::error::Error;
-use super::forms::{self, Fields};
+use super::forms::{self, Fields, Id};
 use super::visitor::Visitor;
 use crate::approval::{self, Principal, Role};
 use crate::model::action::{ActionState, Answer};
@@ -10,7 +10,7 @@ use crate::model::ids::ActionId;
 use crate::store::actions::Row;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
@@ -31,18 +31,14 @@ pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<V
 }
 
 /// One action as it is stored.
-pub async fn one(
-    State(web): State<Web>,
-    _: Visitor,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Error> {
+pub async fn one(State(web): State<Web>, _: Visitor, Id(id): Id) -> Result<Json<Value>, Error> {
     Ok(Json(shown(&web, &load(&web, &id).await?)))
 }
 
 pub async fn approve(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
@@ -52,7 +48,7 @@ pub async fn approve(
 pub async fn reject(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, Error> {
@@ -100,6 +96,7 @@ pub async fn decide(
         hash_seen: fields.get("call_hash"),
     };
     approval::decide(&deps.store, &deps.clock, request).await?;
+    deps.due.notify_one();
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! What all pages share: the frame, the words, the style sheet.
 //!
-//! Every text goes through askama's escaping; texts of others go through [`super::visible`] first.
+//! Every text goes through askama's escaping; texts of others go through [`super::visible()`] first.
 
 use super::Web;
 use super::error::Error;
@@ -99,6 +99,7 @@ pub struct Words {
     pub rollback: &'static str,
     pub expires: &'static str,
     pub decided: &'static str,
+    pub approvals: &'static str,
     pub comment: &'static str,
     pub approve: &'static str,
     pub reject: &'static str,
@@ -147,6 +148,7 @@ static ENGLISH: Words = Words {
     rollback: "Way back",
     expires: "Expires",
     decided: "Decided by",
+    approvals: "Approvals",
     comment: "Comment",
     approve: "Approve",
     reject: "Reject",
@@ -188,6 +190,7 @@ static CHINESE: Words = Words {
     rollback: "回退方式",
     expires: "过期时间",
     decided: "决定人",
+    approvals: "批准人数",
     comment: "备注",
     approve: "批准",
     reject: "拒绝",

@@ -5,7 +5,7 @@
 
 use super::chrome::Chrome;
 use super::error::Error;
-use super::forms::{self, Fields};
+use super::forms::{self, Fields, Id};
 use super::sign_in::redirect;
 use super::visible::visible_json;
 use super::visitor::Visitor;
@@ -20,7 +20,7 @@ use crate::store::actions::Row;
 use askama::Template;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Map, Value};
@@ -50,6 +50,8 @@ struct Page {
     state: &'static str,
     /// What became of it, once it cannot be decided any more.
     closed: Option<String>,
+    quorum: i64,
+    approved_by: Vec<String>,
     decided_by: Option<String>,
     decided_at: Option<String>,
     comment: Option<String>,
@@ -62,7 +64,7 @@ struct Page {
 pub async fn show(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Html<String>, Error> {
     let row = actions::load(&web, &id).await?;
     let whole = incidents::load(&web, &row.incident_id.to_string()).await?;
@@ -76,7 +78,7 @@ pub async fn show(
 pub async fn decide(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -138,6 +140,8 @@ impl Page {
             expires_at: row.expires_at_ms.map(format_ms),
             minutes_left: row.expires_at_ms.map(|expires| (expires - now_ms).max(0) / 60_000),
             state: row.state.as_str(),
+            quorum: row.quorum,
+            approved_by: row.approved_by.iter().map(|name| visible(name)).collect(),
             closed,
             decided_by: row.decided_by,
             decided_at: row.decided_at_ms.map(format_ms),

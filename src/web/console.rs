@@ -3,23 +3,27 @@
 use super::chrome::Chrome;
 use super::describe::{Line, describe};
 use super::error::Error;
+use super::forms::{self, Id};
 use super::incidents::{self, Whole};
 use super::visible::visible_json;
 use super::visitor::Visitor;
-use super::{Web, forms, visible};
+use super::{Web, visible};
 use crate::approval::Role;
 use crate::clock::format_ms;
 use crate::model::action::{Action, ActionState};
-use crate::model::case::{AttachedAlert, Case};
+use crate::model::case::{AttachedAlert, Case, Ending};
 use crate::model::incident::{IncidentRow, State as IncidentState};
 use crate::store::actions::Row;
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Html;
 
 /// How often the list loads itself again.
 const RELOAD_S: u32 = 30;
+/// A storm has more of both than a page can hold; the API tells all.
+const ALERTS_MAX: usize = 200;
+const LINES_MAX: usize = 1_000;
 
 #[derive(Template)]
 #[template(path = "incidents.html")]
@@ -105,9 +109,12 @@ struct One {
     taken: Option<(String, String)>,
     end: Option<(String, String)>,
     alerts: Vec<ShownAlert>,
+    alerts_left_out: usize,
     actions: Vec<ShownAction>,
     conclusion: Option<ShownConclusion>,
+    /// The latest.
     lines: Vec<Line>,
+    lines_left_out: usize,
 }
 
 struct ShownAlert {
@@ -142,10 +149,11 @@ struct ShownConclusion {
 pub async fn incident(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Html<String>, Error> {
     let Whole { row, entries, case } = incidents::load(&web, &id).await?;
-    let may_take = case.end.is_none()
+    let resolved = case.end.as_ref().is_some_and(|end| end.how == Ending::Resolved);
+    let may_take = !resolved
         && !visitor.csrf().is_empty()
         && visitor.principal().is_some_and(|who| who.role >= Role::Responder);
     let page = One {
@@ -154,7 +162,8 @@ pub async fn incident(
         may_take,
         taken: case.acknowledged.as_ref().map(|(by, at_ms)| (visible(by), format_ms(*at_ms))),
         end: case.end.as_ref().map(|end| (visible(&end.why), format_ms(end.at_ms))),
-        alerts: case.alerts.iter().map(ShownAlert::of).collect(),
+        alerts: case.alerts.iter().take(ALERTS_MAX).map(ShownAlert::of).collect(),
+        alerts_left_out: case.alerts.len().saturating_sub(ALERTS_MAX),
         actions: current(&web, &case).await?,
         conclusion: case.conclusion.as_ref().map(|conclusion| ShownConclusion {
             root_cause: visible(&conclusion.root_cause),
@@ -164,7 +173,8 @@ pub async fn incident(
             done: visible(&conclusion.done),
             remaining: visible(&conclusion.remaining),
         }),
-        lines: entries.iter().map(describe).collect(),
+        lines: entries[entries.len().saturating_sub(LINES_MAX)..].iter().map(describe).collect(),
+        lines_left_out: entries.len().saturating_sub(LINES_MAX),
     };
     Ok(Html(page.render()?))
 }

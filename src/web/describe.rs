@@ -57,6 +57,9 @@ fn words(entry: &Entry) -> (String, Option<String>) {
             let answer = format!("{answer:?}").to_lowercase();
             (format!("{by} decided: {answer}"), comment.clone())
         }
+        Entry::Counted { by, have, need, comment, .. } => {
+            (format!("{by} approved, {have} of {need}"), comment.clone())
+        }
         Entry::Expired { .. } => plain("nobody answered in time".to_owned()),
         Entry::Superseded { why, .. } => plain(why.clone()),
         Entry::IntentWritten { start_before_ms, .. } => {

@@ -149,6 +149,7 @@ fn decision(error: approval::Error) -> Problem {
             Problem { state: Some(state.as_str()), ..of(StatusCode::CONFLICT, "already_decided") }
         }
         approval::Error::Expired => of(StatusCode::GONE, "expired"),
+        approval::Error::Repeated => of(StatusCode::CONFLICT, "repeated"),
         approval::Error::Superseded => of(StatusCode::CONFLICT, "superseded"),
         approval::Error::Unavailable(cause) => unavailable(cause.to_string()),
     }

@@ -3,8 +3,9 @@
 use super::error::Error;
 use super::{Web, bodies};
 use axum::body::Body;
-use axum::extract::Query;
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -69,7 +70,19 @@ fn query<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     Ok(read.0)
 }
 
-/// An id in a path. One that cannot be read names nothing.
+/// The id in a path, unread. What is not even text names nothing.
+pub struct Id(pub String);
+
+impl FromRequestParts<Web> for Id {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Error> {
+        let found = Path::<String>::from_request_parts(parts, web).await;
+        found.map(|Path(id)| Self(id)).map_err(|_| Error::NotFound("page"))
+    }
+}
+
+/// Reads an id. One that cannot be read names nothing.
 pub fn id<T: FromStr>(text: &str, what: &'static str) -> Result<T, Error> {
     text.parse().map_err(|_| Error::NotFound(what))
 }

@@ -2,10 +2,12 @@
 
 use super::Web;
 use super::error::Error;
+use super::forms::Fields;
 use super::visitor::Visitor;
 use crate::approval::Role;
 use crate::store::switches::Switch;
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
@@ -20,8 +22,13 @@ pub async fn halt(
     State(web): State<Web>,
     visitor: Visitor,
     headers: HeaderMap,
+    body: Body,
 ) -> Result<Json<Value>, Error> {
     let by = &visitor.author(&web, &headers, None, Role::Responder)?.name;
+    if let Some(reason) = Fields::of(&web, &headers, body).await?.get("reason") {
+        let reason = web.deps()?.redactor.text(reason);
+        tracing::warn!(by, %reason, "{by} halts every change, because: {reason}");
+    }
     turn(&web, Switch::On, by).await
 }
 

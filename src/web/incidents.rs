@@ -2,7 +2,7 @@
 
 use super::Web;
 use super::error::Error;
-use super::forms::{self, Fields};
+use super::forms::{self, Fields, Id};
 use super::sign_in::redirect;
 use super::visitor::Visitor;
 use crate::approval::Role;
@@ -14,7 +14,7 @@ use crate::store::incidents::Filter;
 use crate::store::timeline::Stream;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use serde_json::{Value, json};
@@ -57,11 +57,7 @@ pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<V
 }
 
 /// The row, and what the timeline says in sum.
-pub async fn one(
-    State(web): State<Web>,
-    _: Visitor,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Error> {
+pub async fn one(State(web): State<Web>, _: Visitor, Id(id): Id) -> Result<Json<Value>, Error> {
     let Whole { row, case, .. } = load(&web, &id).await?;
     let url = format!("{}/incidents/{}", web.settings().public_url(), row.id);
     Ok(Json(json!({
@@ -82,7 +78,7 @@ pub async fn one(
 pub async fn timeline(
     State(web): State<Web>,
     _: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Value>, Error> {
     let Whole { row, entries, .. } = load(&web, &id).await?;
     Ok(Json(json!({"incident_id": row.id, "entries": entries})))
@@ -92,7 +88,7 @@ pub async fn timeline(
 pub async fn acknowledge(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Error> {
     let by = &visitor.author(&web, &headers, None, Role::Responder)?.name;
@@ -104,7 +100,7 @@ pub async fn acknowledge(
 pub async fn acknowledge_by_form(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Error> {
@@ -120,6 +116,7 @@ async fn take(web: &Web, id: &str, by: &str) -> Result<IncidentId, Error> {
         let deps = web.deps()?;
         let entry = Entry::Acknowledged { by: by.to_owned() };
         deps.store.tell_incident(row.id, deps.clock.now_ms(), entry).await?;
+        deps.due.notify_one();
         tracing::info!(incident.id = %row.id, by, "{by} took incident {}", row.id);
     }
     Ok(row.id)

@@ -38,16 +38,17 @@ use crate::approval::attempts::Attempts;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::Ingest;
-use crate::model::case::Case;
-use crate::model::timeline::Stored;
+use crate::model::alert::Labels;
+use crate::model::entity::Located;
 use crate::redact::Redactor;
 use crate::store::Store;
 use crate::tasks::Tasks;
 use error::Error;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
-use tokio::sync::Semaphore;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// What the routes need besides the settings; handed over once it is there.
@@ -56,20 +57,15 @@ pub struct Deps {
     pub clock: Clock,
     pub ingest: Ingest,
     pub redactor: Redactor,
-    pub report: Reporter,
+    /// Fires when an incident's next step is due, so that a decision need not wait for a poll.
+    pub due: Arc<Notify>,
+    pub locate: Locator,
     /// Metrics of the process; those about the store are read at each scrape.
     pub metrics: Option<PrometheusHandle>,
 }
 
-/// Writes the report of an incident from its case and timeline.
-pub type Reporter = Arc<dyn Fn(&Case, &[Stored]) -> Report + Send + Sync>;
-
-/// A report in both of its forms.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Report {
-    pub markdown: String,
-    pub json: serde_json::Value,
-}
+/// Finds the targets that the labels of alerts name, for the report.
+pub type Locator = Arc<dyn Fn(&[&Labels]) -> Located + Send + Sync>;
 
 /// Why the server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +102,8 @@ struct Shared {
     deps: OnceLock<Deps>,
     attempts: Attempts,
     bodies: Semaphore,
+    /// When the log was last told of a refused webhook.
+    refusal_told: Mutex<Option<Instant>>,
     stopping: CancellationToken,
 }
 
@@ -148,6 +146,7 @@ pub async fn serve(
         deps: OnceLock::new(),
         attempts: Attempts::default(),
         bodies: Semaphore::new(bodies::KIB_AT_ONCE),
+        refusal_told: Mutex::new(None),
         stopping: tasks.stopping(),
     }));
     let server = server::Server::new(&settings.http, tls, routes::router(web.clone()));
@@ -164,8 +163,8 @@ pub fn may_listen(settings: &Settings, people: &People) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "refusing to listen on {}: other machines can connect and {} holds no credentials. Add some \
-         with `watchkeeper user add` and `watchkeeper token create`, or listen on 127.0.0.1",
+        "refusing to listen on {}: other machines can connect and {} holds no credentials. Add \
+         some with `watchkeeper user add` and `watchkeeper token create`, or listen on 127.0.0.1",
         settings.listen,
         settings.access_file.display()
     ))

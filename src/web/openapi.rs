@@ -30,11 +30,12 @@ enum Body {
     None,
     Alerts,
     Decision,
+    Reason,
     Form,
 }
 
 use Access::{Open, Reader, Responder, Sender};
-use Body::{Alerts, Decision, Form, None as No};
+use Body::{Alerts, Decision, Form, None as No, Reason};
 
 const OPERATIONS: &[Operation] = &[
     (
@@ -140,7 +141,7 @@ const OPERATIONS: &[Operation] = &[
         &[200, 400, 401, 403, 404, 409, 410, 503],
     ),
     ("get", "/api/v1/halt", "Whether changes are halted", Reader, &[], No, &[200, 401]),
-    ("post", "/api/v1/halt", "Halt every change", Responder, &[], No, &[200, 401, 403]),
+    ("post", "/api/v1/halt", "Halt every change", Responder, &[], Reason, &[200, 400, 401, 403]),
     (
         "delete",
         "/api/v1/halt",
@@ -206,6 +207,7 @@ fn described(operation: &Operation) -> Value {
         Body::None => return described,
         Body::Alerts => ("application/json", "Alerts"),
         Body::Decision => ("application/json", "Decision"),
+        Body::Reason => ("application/json", "Reason"),
         Body::Form => ("application/x-www-form-urlencoded", "Form"),
     };
     let schema = json!({"$ref": format!("#/components/schemas/{schema}")});
@@ -251,10 +253,12 @@ fn schemas() -> Value {
         "Problem": {"type": "object", "required": ["error"], "properties": {"error": {
             "type": "object", "required": ["code", "message", "id"],
             "properties": {
-                "code": text, "message": text, "hint": text, "path": text, "state": text, "id": text,
+                "code": text, "message": text, "hint": text, "path": text, "state": text,
+                "id": text,
             },
         }}},
         "Decision": {"type": "object", "properties": {"comment": text, "call_hash": text}},
+        "Reason": {"type": "object", "properties": {"reason": text}},
         "Form": {"type": "object", "additionalProperties": text},
         "Alerts": {
             "type": "object",

@@ -2,12 +2,15 @@
 
 use super::chrome::Chrome;
 use super::error::Error;
+use super::forms::Id;
 use super::incidents::{self, Whole};
 use super::visitor::Visitor;
-use super::{Report, Web, visible};
+use super::{Web, visible};
+use crate::model::alert::Labels;
+use crate::report::{self, Report};
 use askama::Template;
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{Html, IntoResponse, Response};
 
@@ -23,43 +26,36 @@ struct Page {
 pub async fn page(
     State(web): State<Web>,
     visitor: Visitor,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Html<String>, Error> {
-    let (whole, report) = written(&web, &id).await?;
+    let report = built(&web, &id).await?;
     let page = Page {
         c: Chrome::of(&web, &visitor).await?,
-        id: whole.row.id.to_string(),
-        markdown: visible(&report.markdown),
+        id: report.incident_id.to_string(),
+        markdown: visible(&report::markdown(&report, web.settings().language)),
     };
     Ok(Html(page.render()?))
 }
 
 /// The Markdown itself. Declared as plain text, so that no browser takes it for anything active.
-pub async fn markdown(
-    State(web): State<Web>,
-    _: Visitor,
-    Path(id): Path<String>,
-) -> Result<Response, Error> {
-    let (_, report) = written(&web, &id).await?;
-    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], report.markdown).into_response())
+pub async fn markdown(State(web): State<Web>, _: Visitor, Id(id): Id) -> Result<Response, Error> {
+    let text = report::markdown(&built(&web, &id).await?, web.settings().language);
+    Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 
-pub async fn json(
-    State(web): State<Web>,
-    _: Visitor,
-    Path(id): Path<String>,
-) -> Result<Response, Error> {
-    let (_, report) = written(&web, &id).await?;
-    Ok(Json(report.json).into_response())
+pub async fn json(State(web): State<Web>, _: Visitor, Id(id): Id) -> Result<Response, Error> {
+    Ok(Json(built(&web, &id).await?).into_response())
 }
 
 /// JSON, the same as [`json`].
-pub async fn api(web: State<Web>, visitor: Visitor, id: Path<String>) -> Result<Response, Error> {
+pub async fn api(web: State<Web>, visitor: Visitor, id: Id) -> Result<Response, Error> {
     json(web, visitor, id).await
 }
 
-async fn written(web: &Web, id: &str) -> Result<(Whole, Report), Error> {
-    let whole = incidents::load(web, id).await?;
-    let report = (web.deps()?.report)(&whole.case, &whole.entries);
-    Ok((whole, report))
+async fn built(web: &Web, id: &str) -> Result<Report, Error> {
+    let Whole { entries, case, .. } = incidents::load(web, id).await?;
+    let deps = web.deps()?;
+    let labels: Vec<&Labels> = case.alerts.iter().map(|one| &one.alert.labels).collect();
+    let located = (deps.locate)(&labels);
+    Ok(report::build(&case, &entries, Some(&located), deps.clock.now_ms()))
 }

@@ -61,7 +61,8 @@ pub async fn submit(
     if let Some(principal) = found.map_err(|busy| Error::Unavailable(busy.to_string()))? {
         web.0.attempts.succeeded(peer.address);
         let cookie = session::begin(&web, &principal.name).await?;
-        tracing::info!(user = principal.name, client = %peer.address, "{} signed in", principal.name);
+        let (user, client) = (&principal.name, peer.address);
+        tracing::info!(user, %client, "{user} signed in");
         return Ok(redirect(next, Some(cookie)));
     }
     metrics::counter!("watchkeeper_sign_ins_failed_total").increment(1);

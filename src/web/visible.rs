@@ -1,13 +1,11 @@
 //! Makes characters visible that could make a page show something else than what is stored.
 
+use crate::model::text::is_invisible;
+
 /// Whether a character is shown as nothing, moves others, or ends a line.
 fn hides(c: char) -> bool {
-    matches!(c,
-        '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}'
-        | '\u{e0000}'..='\u{e0fff}')
+    is_invisible(c)
+        || matches!(c, '\u{2028}' | '\u{2029}')
         || (c.is_control() && c != '\n' && c != '\t')
 }
 

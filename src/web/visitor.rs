@@ -114,8 +114,8 @@ impl FromRequestParts<Web> for Visitor {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Error> {
-        if parts.headers.contains_key(AUTHORIZATION) {
-            let token = bearer(&parts.headers).ok_or(Error::SignIn)?;
+        // Other schemes may be meant for a proxy in front.
+        if let Some(token) = bearer(&parts.headers) {
             return match web.people().by_token(token) {
                 Some(Holder::Person(principal)) => Ok(Self::Machine(principal)),
                 Some(Holder::Sender { .. }) => Err(Error::Forbidden {

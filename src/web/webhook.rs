@@ -15,14 +15,15 @@ use crate::approval::{Holder, Role};
 use crate::ingest::{Delivery, Rejected};
 use axum::Extension;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
-use std::time::Instant;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
 
 /// Of a body that is too large, so much is kept for a person to look at.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -31,19 +32,37 @@ const KEPT_BYTES: usize = 64 * 1024;
 pub async fn alert(
     State(web): State<Web>,
     Extension(peer): Extension<Peer>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, Error> {
-    let answered = take(&web, &peer, &headers, body).await;
+    let (head, body) = request.into_parts();
+    let answered = take(&web, &peer, &head.headers, body).await;
     let outcome = match &answered {
         Ok(_) => "accepted",
         Err(Error::Unavailable(_)) => "shed",
-        Err(_) => "refused",
+        Err(error) => {
+            report_refusal(&web, &peer, error);
+            "refused"
+        }
     };
     metrics::counter!("watchkeeper_webhooks_total", "outcome" => outcome).increment(1);
     let count = answered?;
     let body = format!("{{\"status\":\"accepted\",\"count\":{count}}}");
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+/// Alertmanager gives up after a 4xx, so somebody has to hear of it; but strangers could fill the
+/// log with refusals, so one a minute is told.
+fn report_refusal(web: &Web, peer: &Peer, error: &Error) {
+    const EVERY: Duration = Duration::from_secs(60);
+    if !matches!(error, Error::Credentials | Error::Forbidden { .. }) {
+        return;
+    }
+    let mut last = web.0.refusal_told.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.is_none_or(|last| last.elapsed() >= EVERY) {
+        *last = Some(Instant::now());
+        let client = peer.address;
+        tracing::warn!(%client, "refused a webhook of {client}: its credentials are not valid");
+    }
 }
 
 async fn take(web: &Web, peer: &Peer, headers: &HeaderMap, body: Body) -> Result<usize, Error> {

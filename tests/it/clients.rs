@@ -11,7 +11,7 @@ use watchkeeper::clients::alertmanager::{
 };
 use watchkeeper::clients::http::{Auth, Error, Http, Options};
 use watchkeeper::clients::prometheus::{
-    self, Alert, AlertState, Firing, Prometheus, Rule, Sample, Series, Table, matcher_escape,
+    self, Alert, AlertState, Firing, Prometheus, Rule, Sample, Series, Table,
 };
 
 use crate::support::fake_prometheus::Health;
@@ -137,14 +137,6 @@ async fn long_query_goes_as_a_form() {
         fake.queries().into_iter().map(|q| (q.method, q.parameters["timeout"].clone())).collect();
     let timeout = "10000ms".to_owned();
     assert_eq!(sent, [("POST".to_owned(), timeout.clone()), ("GET".to_owned(), timeout)]);
-}
-
-#[tokio::test]
-async fn escaped_value_stays_within_its_matcher() {
-    let fake = FakePrometheus::start().await;
-    let expr = format!("up{{job=\"{}\"}}", matcher_escape("\"} or vector(1) #\n\\"));
-    fake.set(&expr, QueryAnswer::value(7.0));
-    assert_eq!(prometheus_at(&fake).query(&expr, None).await.unwrap().rows[0].value, 7.0);
 }
 
 #[tokio::test]

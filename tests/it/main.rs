@@ -1,15 +1,21 @@
 //! Every integration test, in one binary so that they are linked once.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::too_many_lines)]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod approvals;
 mod bad_config;
+mod cli;
 #[path = "../chaos/mod.rs"]
 mod chaos;
 mod clients;
+mod demo;
+mod house;
 mod model_mind;
 mod notify;
 mod promises;
+mod real_prometheus;
 mod spine;
 mod store;
+mod web;

@@ -149,19 +149,13 @@ impl Server {
         let mut settings = self.app.settings.clone();
         settings.listen = "127.0.0.1:0".into();
         let serving = web::serve(&settings, People::of(access), &self.tasks).await.unwrap();
-        let clock = self.app.clock.clone();
         serving.ready(web::Deps {
             store: self.app.store.clone(),
             clock: self.app.clock.clone(),
             ingest: self.app.ingest.clone(),
             redactor: self.app.redactor.clone(),
-            report: Arc::new(move |case, entries| {
-                let report = report::build(case, entries, None, clock.now_ms());
-                web::Report {
-                    markdown: report::markdown(&report, watchkeeper::config::Language::En),
-                    json: serde_json::to_value(&report).unwrap(),
-                }
-            }),
+            due: Arc::clone(&self.app.due),
+            locate: Arc::clone(&self.app.desk.locate),
             metrics: None,
         });
         format!("http://{}", serving.address)

@@ -5,6 +5,7 @@
 //! every test binary uses every double.
 #![allow(dead_code, unused_imports, clippy::disallowed_methods, clippy::result_large_err)]
 
+pub mod binary;
 pub mod drill;
 pub mod engines;
 pub mod fake_alertmanager;
@@ -15,6 +16,7 @@ pub mod fake_slack;
 pub mod fake_smtp;
 mod model_rules;
 pub mod process;
+pub mod real;
 pub mod world;
 
 use std::future::Future;

@@ -8,20 +8,12 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PrometheusSettings {
     /// Base URL; without one nothing can be measured.
     pub url: Option<String>,
-    /// Prometheus counts as healthy when it answered no longer ago than this.
-    pub healthy_within_s: u64,
     pub client: ClientSettings,
-}
-
-impl Default for PrometheusSettings {
-    fn default() -> Self {
-        Self { url: None, healthy_within_s: 60, client: ClientSettings::default() }
-    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -1,12 +1,11 @@
 //! Turns the file into runbooks and finds every mistake on the way.
 
-use super::fill::{CLEAN_ROOTS, ends_quoted};
+use super::fill::{self, CLEAN_ROOTS, ends_quoted};
 use super::{
     Complaint, ConcludeFile, ROOTS, Runbook, RunbookFile, RunbooksFile, Step, StepFile, Verify,
     VerifyFile,
 };
 use crate::model::expr::Expr;
-use crate::model::fill;
 use crate::model::matcher::Matcher;
 use crate::model::time::parse_duration_ms;
 use crate::model::tool::{ArgKind, ToolSpec};

@@ -4,10 +4,22 @@
 //! without placeholders. Never: a value that ends the quotes it stands in, as in a query.
 
 use super::Step;
+use crate::model::case::Case;
+use crate::model::entity::Located;
 use serde_json::{Map, Value};
 
 /// Stands for the whole list of folders that the inventory lets be cleaned on `${host}`.
 pub(super) const CLEAN_ROOTS: &str = "${clean_roots}";
+
+/// The value of a `${name}` for this case: resolved targets, severity, labels of the first alert.
+pub fn lookup(case: &Case, located: &Located, name: &str) -> Option<String> {
+    match name {
+        "host" => located.hosts.first().cloned(),
+        "service" => located.services.first().cloned(),
+        "severity" => Some(case.severity.as_str().to_owned()),
+        other => case.lead()?.labels.get(other.strip_prefix("labels.")?).cloned(),
+    }
+}
 
 impl Step {
     /// The arguments with every placeholder filled in. A list item `${clean_roots}` becomes one item
@@ -60,7 +72,10 @@ fn value(
 
 /// Fills in a text. Labels come from outside: between double quotes a value is escaped, so that
 /// it stays one word of a query or a command.
-fn text(template: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+///
+/// # Errors
+/// The first name without a value.
+pub fn text(template: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut out = String::with_capacity(template.len());
     let mut quoted = false;
     let mut rest = template;
@@ -79,6 +94,18 @@ fn text(template: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Strin
     }
     out.push_str(rest);
     Ok(out)
+}
+
+/// The names between `${` and `}`, in order.
+pub(super) fn names(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once("${") {
+        let Some((name, tail)) = after.split_once('}') else { break };
+        found.push(name);
+        rest = tail;
+    }
+    found
 }
 
 /// Whether a text that begins outside of double quotes ends inside of them.

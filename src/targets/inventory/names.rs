@@ -3,6 +3,7 @@
 //! In: text from a person, a label or a mind. Out: whether it can be a name at all, its compared
 //! form, and the valid names nearest to it. Never: a glob, a blank, a leading dash, two names.
 
+use crate::model::text::distance;
 use regex::Regex;
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -65,29 +66,19 @@ pub(super) fn unit(text: &str) -> String {
 /// The valid names, nearest to `name` first, at most [`LISTED_MAX`]; and how many are left out.
 pub(super) fn nearest(name: &str, mut valid: Vec<String>) -> (Vec<String>, usize) {
     let wanted = key(name);
-    valid.sort_by_cached_key(|known| (distance(&wanted, &key(known)), known.clone()));
+    valid.sort_by_cached_key(|known| (edits(&wanted, &key(known)), known.clone()));
     let left_out = valid.len().saturating_sub(LISTED_MAX);
     valid.truncate(LISTED_MAX);
     (valid, left_out)
 }
 
-/// Edits between two names (Levenshtein). A name that holds the other counts as one edit.
-fn distance(a: &str, b: &str) -> usize {
+/// Edits between two names. A name that holds the other counts as one edit.
+fn edits(a: &str, b: &str) -> usize {
     if !a.is_empty() && !b.is_empty() && (a.contains(b) || b.contains(a)) {
         return usize::from(a != b);
     }
-    let b: Vec<char> = b.chars().take(NAME_CHARS_MAX).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().take(NAME_CHARS_MAX).enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let change = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let short = |name: &str| name.chars().take(NAME_CHARS_MAX).collect::<String>();
+    distance(&short(a), &short(b))
 }
 
 #[cfg(test)]

@@ -55,6 +55,24 @@ async fn actions_are_listed_newest_first() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_people_have_to_agree_where_the_quorum_is_two() {
+    for_each_engine(|ground| async move {
+        let store = ground.store().await;
+        let lease = claimed(&store, "disk").await;
+        let row = Row { quorum: 2, ..action(lease.incident_id, ActionState::Awaiting) };
+        add_action(&store, &row).await;
+        let by = |name: &str| Decision { by: name.into(), ..decision(row.id, Answer::Approve) };
+        assert_eq!(store.decide(by("rita")).await.unwrap(), Decided::Counted { have: 1, need: 2 });
+        assert_eq!(store.decide(by("rita")).await.unwrap(), Decided::Repeated);
+        assert_eq!(store.decide(by("kim")).await.unwrap(), Decided::Recorded);
+        let stored = store.action(SCOPE, row.id).await.unwrap().unwrap();
+        assert_eq!(stored.state, ActionState::Approved);
+        assert_eq!(stored.decided_by.as_deref(), Some("rita, kim"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_two_hundred_decisions_the_first_is_recorded() {
     for_each_engine(|ground| async move {
         let store = ground.store().await;
@@ -80,8 +98,13 @@ async fn of_two_hundred_decisions_the_first_is_recorded() {
             Answer::Reject => ActionState::Rejected,
         };
         assert_eq!(answers.iter().filter(|a| **a == Decided::Already(state)).count(), 199);
+        let approved_by = match winner.answer {
+            Answer::Approve => vec![winner.by.clone()],
+            Answer::Reject => Vec::new(),
+        };
         let decided = Row {
             state,
+            approved_by,
             decided_by: Some(winner.by.clone()),
             decided_at_ms: Some(3_000),
             comment: Some("go".into()),

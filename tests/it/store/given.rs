@@ -120,6 +120,8 @@ pub fn action(incident_id: IncidentId, state: ActionState) -> actions::Row {
         preview: Some("active (running)".into()),
         rules_version: "r1".into(),
         roles: vec!["sre".into()],
+        quorum: 1,
+        approved_by: Vec::new(),
         proposed_at_ms: 2_000,
         expires_at_ms: Some(9_000),
         decided_by: None,

@@ -144,9 +144,9 @@ async fn fill(ground: &Ground) {
          select 'm' || n, 'mail', 'i' || (n / 5), case when n % 100 = 0 then 'waiting' else 'sent'
              end, 0, n, case when n % 100 = 0 then n end from",
         "insert into action (id, scope, incident_id, state, tool, args, call_hash, tier, risk,
-             reason, description, rules_version, roles, proposed_at_ms)
+             reason, description, rules_version, roles, quorum, approved_by, proposed_at_ms)
          select 'a' || n, 's', 'i' || n, case when n % 500 = 0 then 'awaiting' else 'done' end, 't',
-             '{}', '', '', '', '', '', '', '[]', n from",
+             '{}', '', '', '', '', '', '', '[]', 1, '[]', n from",
         "insert into limit_hit (name, action_id, at_ms)
          select 'key ' || (n % 50), 'a' || n, n from",
     ] {

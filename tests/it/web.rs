@@ -1,0 +1,8 @@
+//! The HTTP server through real connections on loopback, with a real store behind it.
+
+mod credentials;
+mod limits;
+mod pages;
+mod routes;
+pub mod site;
+mod starting;
