@@ -117,8 +117,7 @@ async fn points_reached(engine: Engine, service: Service) -> Vec<String> {
         }
     })
     .await;
-    let reached = reached.lock().unwrap().clone();
-    reached
+    std::mem::take(&mut *reached.lock().unwrap())
 }
 
 /// One death at `point`, then a second process that goes on.
