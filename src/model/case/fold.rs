@@ -1,7 +1,8 @@
 //! The fold of a timeline into a case: what each entry changes.
 
 use super::{
-    AttachedAlert, CallAnswer, CallState, Case, End, Ending, Measured, Report, Turn, Verification,
+    AttachedAlert, CallAnswer, CallState, Case, End, Ending, Measured, NOTE, Report, Turn,
+    Verification,
 };
 use crate::model::action::{Action, ActionState, Answer, Proposal};
 use crate::model::alert::{Alert, Severity};
@@ -70,7 +71,7 @@ impl Case {
             Entry::MessageQueued { transition, urgency, message_id: _, title: _ } => {
                 self.announced.insert(transition.clone());
                 // A mind's own words wake somebody, but they are no escalation: the deadline stays.
-                if *urgency == Urgency::Page && !transition.starts_with(super::NOTE) {
+                if *urgency == Urgency::Page && !transition.starts_with(NOTE) {
                     self.paged_at_ms.get_or_insert(at_ms);
                 }
             }
