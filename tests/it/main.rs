@@ -13,6 +13,7 @@ mod clients;
 mod demo;
 mod house;
 mod model_mind;
+mod intake;
 mod notify;
 mod promises;
 mod real_prometheus;
