@@ -158,7 +158,7 @@ pub fn load_policy(settings: &Settings, clock: &Clock) -> Result<Policy> {
 /// The tools that there are; rules, runbooks and inventory are checked against them.
 pub fn specs(clock: &Clock) -> Vec<ToolSpec> {
     // They do not depend on the inventory.
-    tools_over(Arc::new(Catalogue::default()), clock).specs().cloned().collect()
+    tools_over(Arc::new(Catalogue::default()), clock).specs().to_vec()
 }
 
 /// The tools over an inventory with nothing behind them: enough to complete and judge calls.

@@ -45,16 +45,8 @@ pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
         Entry::Opened { .. } => Reaction::Fold,
         // A firing alert joins in every state, and opens a resolved incident again.
         Entry::AlertFired { .. } => Reaction::Fold,
-        Entry::AlertResolved { .. } => match state {
-            State::Open
-            | State::Investigating
-            | State::Proposed
-            | State::AwaitingApproval
-            | State::Executing
-            | State::Verifying
-            | State::Escalated => Reaction::Fold,
-            State::Resolved => Reaction::Ignore("the incident is resolved already"),
-        },
+        // Also after the end, so that no alert looks as if it were still firing.
+        Entry::AlertResolved { .. } => Reaction::Fold,
         Entry::Decided { action_id, .. } | Entry::Counted { action_id, .. } => match case.action(*action_id).map(|a| a.state) {
             Some(ActionState::Awaiting) => Reaction::Fold,
             Some(_) => Reaction::Ignore("the action no longer waits for a decision"),

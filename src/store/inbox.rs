@@ -1,10 +1,11 @@
 //! What others have to say about a stream, until the lease holder gives it a number.
 
-use super::db::{Conn, Store, db};
+use super::db::{Conn, Store, chunks, db, dialect, list, values};
 use super::timeline::Stream;
 use super::{Error, json, parsed};
 use crate::model::ids::{InboxId, IncidentId};
 use crate::model::timeline::Entry;
+use sqlx::AssertSqlSafe;
 
 /// A waiting entry.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,13 +40,56 @@ pub async fn tell(
     entry: &Entry,
 ) -> Result<(), Error> {
     put(conn, &Stream::incident(incident), at_ms, entry).await?;
-    // Always an update, so that it waits for a step under way: that step may be about to overwrite
-    // the time that looks early enough here.
-    db!(conn, c => sqlx::query(
-        "update incident
-         set due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end
-         where id = $1"
-    ).bind(incident.to_string()).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
+    wake(conn, [incident], at_ms).await
+}
+
+/// Brings entries to incidents, in this order, without waking anybody.
+pub async fn put_all(
+    conn: &mut Conn<'_>,
+    at_ms: i64,
+    entries: &[(IncidentId, Entry)],
+) -> Result<(), Error> {
+    for chunk in chunks(entries) {
+        let sql = format!(
+            "insert into inbox (id, stream_kind, stream_id, at_ms, body) values {}",
+            values(chunk.len(), 5)
+        );
+        db!(conn, c => {
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for (incident, entry) in chunk {
+                let stream = Stream::incident(*incident);
+                query = query
+                    .bind(InboxId::new().to_string())
+                    .bind(stream.kind)
+                    .bind(stream.id)
+                    .bind(at_ms)
+                    .bind(json(entry)?);
+            }
+            query.execute(&mut **c).await.map(|_| ())
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes the next steps of incidents due.
+///
+/// Always an update, so that it waits for a step under way: that step may be about to overwrite the
+/// time that looks early enough here.
+pub async fn wake(
+    conn: &mut Conn<'_>,
+    incidents: impl IntoIterator<Item = IncidentId>,
+    at_ms: i64,
+) -> Result<(), Error> {
+    let sql = dialect!(conn,
+        lite: "update incident
+               set due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end
+               where id in (select value from json_each($1))",
+        pg: "update incident
+             set due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end
+             where id in (select jsonb_array_elements_text(cast($1 as jsonb)))",
+    );
+    db!(conn, c => sqlx::query(sql)
+        .bind(list(incidents)).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }
 
@@ -101,9 +145,13 @@ pub async fn wake_if_waiting(
     Ok(())
 }
 
-/// Takes an item out, because it was folded into the timeline in the same transaction.
-pub async fn remove(conn: &mut Conn<'_>, id: InboxId) -> Result<(), Error> {
-    db!(conn, c => sqlx::query("delete from inbox where id = $1")
-        .bind(id.to_string()).execute(&mut **c).await.map(|_| ()))?;
+/// Takes items out, because they were folded into the timeline in the same transaction.
+pub async fn remove(conn: &mut Conn<'_>, ids: &[InboxId]) -> Result<(), Error> {
+    let sql = dialect!(conn,
+        lite: "delete from inbox where id in (select value from json_each($1))",
+        pg: "delete from inbox
+             where id in (select jsonb_array_elements_text(cast($1 as jsonb)))",
+    );
+    db!(conn, c => sqlx::query(sql).bind(list(ids)).execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }

@@ -12,6 +12,8 @@ mod chaos;
 mod clients;
 mod demo;
 mod house;
+mod model_mind;
+mod intake;
 mod notify;
 mod policy;
 mod promises;

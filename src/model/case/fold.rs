@@ -1,7 +1,8 @@
 //! The fold of a timeline into a case: what each entry changes.
 
 use super::{
-    AttachedAlert, CallAnswer, CallState, Case, End, Ending, Measured, Report, Turn, Verification,
+    AttachedAlert, CallAnswer, CallState, Case, End, Ending, Measured, NOTE, Report, Turn,
+    Verification,
 };
 use crate::model::action::{Action, ActionState, Answer, Proposal};
 use crate::model::alert::{Alert, Severity};
@@ -69,7 +70,8 @@ impl Case {
             Entry::Escalated { why } => self.finish(Ending::Escalated, why, at_ms),
             Entry::MessageQueued { transition, urgency, message_id: _, title: _ } => {
                 self.announced.insert(transition.clone());
-                if *urgency == Urgency::Page {
+                // A mind's own words wake somebody, but they are no escalation: the deadline stays.
+                if *urgency == Urgency::Page && !transition.starts_with(NOTE) {
                     self.paged_at_ms.get_or_insert(at_ms);
                 }
             }
@@ -128,6 +130,17 @@ impl Case {
     fn alert_fired(&mut self, alert: &Alert, severity: Severity, stored: &Stored) {
         let key = alert.key();
         self.severity = self.severity.min(severity);
+        // The same labels fire once at a time: a later start, e.g. after Prometheus was restarted,
+        // takes the place of the earlier one, which will not get a notice of its own.
+        for earlier in &mut self.alerts {
+            let before = &earlier.alert;
+            if before.source == alert.source
+                && before.fingerprint == alert.fingerprint
+                && before.starts_at_ms < alert.starts_at_ms
+            {
+                earlier.resolved_at_ms.get_or_insert(alert.starts_at_ms);
+            }
+        }
         match self.alerts.iter_mut().find(|attached| attached.alert.key() == key) {
             Some(attached) => {
                 attached.alert = alert.clone();
@@ -139,13 +152,21 @@ impl Case {
                 resolved_at_ms: None,
             }),
         }
-        // A firing alert under a resolved incident opens the work again.
-        if self.end.as_ref().is_some_and(|end| end.how == Ending::Resolved) {
+        let Some(end) = self.end.as_ref().filter(|end| end.how == Ending::Resolved) else { return };
+        if alert.starts_at_ms <= end.at_ms {
+            // It began before the end and was told late, as in a storm: measured once more first.
+            self.recheck = true;
+            self.end = None;
+            self.measured = None;
+            self.round_from_ms = stored.at_ms;
+        } else {
+            // A firing alert under a resolved incident opens the work again.
             self.reopen(stored);
         }
     }
 
     fn reopen(&mut self, stored: &Stored) {
+        self.recheck = false;
         self.round += 1;
         self.round_from_seq = stored.seq;
         self.round_from_ms = stored.at_ms;
@@ -160,6 +181,7 @@ impl Case {
 
     fn finish(&mut self, how: Ending, why: &str, at_ms: i64) {
         self.verification = None;
+        self.recheck = false;
         self.end = Some(End { how, why: why.to_owned(), at_ms });
     }
 
@@ -171,6 +193,9 @@ impl Case {
             if action.ended_at_ms.is_some() && action.verified.is_none() {
                 action.verified = Some(finding);
             }
+        }
+        if self.recheck && finding != Finding::Fixed {
+            self.reopen(stored);
         }
     }
 
