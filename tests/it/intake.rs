@@ -37,9 +37,13 @@ async fn repeats_and_ends_within_one_delivery_are_told_once_and_in_order() {
         }
         told.sort_by(|a, b| a.0.cmp(&b.0));
         let wanted = [
-            ("QueueBacklog: worker", "opened alert_fired", vec![(Status::Firing, 1)]),
+            ("QueueBacklog: worker on box1", "opened alert_fired", vec![(Status::Firing, 1)]),
             // The firing copy behind the end is a late one.
-            ("ServiceDown: web", "opened alert_fired alert_resolved", vec![(Status::Resolved, 4)]),
+            (
+                "ServiceDown: web on box1",
+                "opened alert_fired alert_resolved",
+                vec![(Status::Resolved, 4)],
+            ),
         ];
         let wanted = wanted.map(|(title, kinds, a)| (title.to_owned(), kinds.to_owned(), a));
         assert_eq!(told, wanted);
