@@ -8,7 +8,8 @@ use crate::agent::{Asked, Error as MindError, Thought, View, budget::Spent};
 use crate::crash::{self, Point};
 use crate::model::action::{Proposal, Risk, Wanted};
 use crate::model::call::Call;
-use crate::model::case::{CallState, Case};
+use crate::model::case::{CallState, Case, NOTE};
+use crate::model::conclusion::Conclusion;
 use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Success, TurnCall};
 use crate::model::tool::{Effect, ToolSpec};
@@ -126,7 +127,8 @@ fn take_turn(desk: &Desk, draft: &mut Draft, mind: &str, thought: Thought, durat
     let facts = desk.facts(&draft.case);
     for (asked, completed, effect) in asked {
         match completed {
-            Err(complaint) => draft.answer(&asked.id, Success::Refused, complaint),
+            // It may repeat what the mind wrote, of any length.
+            Err(complaint) => fail(desk, draft, &asked.id, Success::Refused, &complaint, 0),
             Ok(call) => match effect {
                 Effect::Read | Effect::Talk => judge_look(desk, draft, &facts, &asked.id, &call),
                 Effect::Write => {
@@ -137,7 +139,15 @@ fn take_turn(desk: &Desk, draft: &mut Draft, mind: &str, thought: Thought, durat
         }
     }
     if let Some(conclusion) = thought.conclusion {
-        draft.add(Entry::Concluded { conclusion });
+        let clean = |text: &str| desk.redactor.text(text).into_owned();
+        draft.add(Entry::Concluded {
+            conclusion: Conclusion {
+                root_cause: clean(&conclusion.root_cause),
+                done: clean(&conclusion.done),
+                remaining: clean(&conclusion.remaining),
+                ..conclusion
+            },
+        });
     }
 }
 
@@ -229,7 +239,7 @@ async fn look(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
             Ok(Done::Output(output)) => answer_output(desk, draft, call_id, output, duration_ms),
             Ok(Done::Message(note)) => {
                 let message = announce::note(desk, &draft.case, &note);
-                draft.announce(&format!("note:{call_id}"), message);
+                draft.announce(&format!("{NOTE}{call_id}"), message);
                 draft.answer(call_id, Success::Ok, "queued for delivery");
             }
             Ok(Done::ReadBack(wanted)) => {
@@ -238,20 +248,30 @@ async fn look(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
             }
             Ok(Done::Proposal(request)) => confirm_request(desk, draft, call_id, request),
             Err(ToolError::Tell(why) | ToolError::OutcomeUnknown(why)) => {
-                let (text, output) =
-                    draft.keep_output(&desk.redactor, &why, desk.policy.output_bytes_max);
-                draft.add(Entry::Answered {
-                    call_id: call_id.clone(),
-                    outcome: Success::Failed,
-                    text,
-                    data: serde_json::Value::Null,
-                    output,
-                    duration_ms,
-                });
+                fail(desk, draft, call_id, Success::Failed, &why, duration_ms);
             }
         }
     }
     Ok(Flow::Go)
+}
+
+fn fail(
+    desk: &Desk,
+    draft: &mut Draft,
+    call_id: &str,
+    outcome: Success,
+    why: &str,
+    duration_ms: i64,
+) {
+    let (text, output) = draft.keep_output(&desk.redactor, why, desk.policy.output_bytes_max);
+    draft.add(Entry::Answered {
+        call_id: call_id.to_owned(),
+        outcome,
+        text,
+        data: serde_json::Value::Null,
+        output,
+        duration_ms,
+    });
 }
 
 fn answer_output(desk: &Desk, draft: &mut Draft, call_id: &str, output: Output, duration_ms: i64) {
