@@ -33,6 +33,10 @@ pub(super) enum Flow {
     Rest(Next),
 }
 
+/// What others brought is folded in so many at a time: ten thousand alerts in one transaction would
+/// outlast its time limit, and so would every repetition.
+const EVENTS_MAX: i64 = 500;
+
 /// A step in one process may cross this many states before it is committed; more is a bug.
 const STATES_MAX: usize = 32;
 
@@ -44,7 +48,7 @@ pub async fn advance(desk: &Desk, lease: &Lease) -> Result<Next, Error> {
     let stream = Stream::incident(lease.incident_id);
     let (history, waiting) = case_file(&desk.store, stream).await?;
     let mut draft = Draft::new(lease.clone(), history, desk.clock.now_ms());
-    events::fold(&mut draft, waiting);
+    events::fold(desk, &mut draft, waiting);
     for _ in 0..STATES_MAX {
         let flow = match draft.case.state() {
             State::Open => investigate::open(desk, &mut draft).await?,
@@ -98,7 +102,7 @@ async fn case_file(
         .read(move |conn| {
             Box::pin(async move {
                 let history = timeline::load(conn, &stream).await?;
-                let waiting = inbox::waiting(conn, &stream).await?;
+                let waiting = inbox::waiting(conn, &stream, EVENTS_MAX).await?;
                 Ok((history, waiting))
             })
         })

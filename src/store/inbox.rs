@@ -27,7 +27,7 @@ impl Store {
 
     /// What waits for a stream, in the order of arrival.
     pub async fn inbox(&self, stream: Stream) -> Result<Vec<Item>, Error> {
-        self.read(move |conn| Box::pin(async move { waiting(conn, &stream).await })).await
+        self.read(move |conn| Box::pin(async move { waiting(conn, &stream, i64::MAX).await })).await
     }
 }
 
@@ -69,11 +69,16 @@ pub async fn put(
     Ok(())
 }
 
-/// What waits for a stream.
-pub async fn waiting(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Item>, Error> {
+/// What waits for a stream, the first `at_most`.
+pub async fn waiting(
+    conn: &mut Conn<'_>,
+    stream: &Stream,
+    at_most: i64,
+) -> Result<Vec<Item>, Error> {
     let rows: Vec<(String, i64, String)> = db!(conn, c => sqlx::query_as(
-        "select id, at_ms, body from inbox where stream_kind = $1 and stream_id = $2 order by id"
-    ).bind(stream.kind).bind(&stream.id).fetch_all(&mut **c).await)?;
+        "select id, at_ms, body from inbox where stream_kind = $1 and stream_id = $2
+         order by id limit $3"
+    ).bind(stream.kind).bind(&stream.id).bind(at_most).fetch_all(&mut **c).await)?;
     rows.into_iter()
         .map(|(id, at_ms, body)| {
             Ok(Item {
