@@ -9,6 +9,7 @@ use crate::model::entity::Located;
 use crate::model::ids::IncidentId;
 use crate::model::matcher::Matcher;
 use crate::model::timeline::Entry;
+use crate::store::alerts::Known;
 use crate::store::db::Conn;
 use crate::store::incidents::{Opening, Place};
 use crate::store::{Error, alerts, inbox, incidents};
@@ -17,6 +18,12 @@ use std::sync::Arc;
 /// A firing copy that arrives this soon after its own resolved notice is a late one, e.g. from the
 /// other peer of an Alertmanager pair; Alertmanager's default group_interval is five minutes.
 const LATE_COPY_MS: i64 = 5 * 60 * 1000;
+
+/// So long an alert may linger after its incident was measured to be over: the ranges in its rule,
+/// `keep_firing_for` and Alertmanager's intervals all delay the resolved notice.
+const LINGER_MS: i64 = 30 * 60 * 1000;
+/// Of a title from labels, so much is kept.
+const TITLE_BYTES_MAX: usize = 300;
 
 /// How alerts are grouped.
 pub struct Correlator {
@@ -45,10 +52,14 @@ pub async fn take_alert(
         return Ok(());
     }
     match (alerts::find(conn, scope, &alert.key()).await?, alert.status) {
-        (Some(known), Status::Firing) if known.status == Status::Firing => {
+        (Some(known), Status::Firing)
+            if known.status == Status::Firing && !outlives(conn, &known, now_ms).await? =>
+        {
             alerts::record(conn, scope, alert, known.incident_id, now_ms).await
         }
-        (Some(known), Status::Firing) if now_ms - known.last_seen_ms < LATE_COPY_MS => {
+        (Some(known), Status::Firing)
+            if known.status == Status::Resolved && now_ms - known.last_seen_ms < LATE_COPY_MS =>
+        {
             tracing::debug!(fingerprint = %alert.fingerprint, "ignored a late firing copy");
             Ok(())
         }
@@ -82,6 +93,14 @@ pub async fn take_alert(
     }
 }
 
+/// Whether an alert still fires long after its incident was measured to be over: then it is not.
+async fn outlives(conn: &mut Conn<'_>, known: &Known, now_ms: i64) -> Result<bool, Error> {
+    match known.incident_id {
+        Some(incident) => incidents::ended_before(conn, incident, now_ms - LINGER_MS).await,
+        None => Ok(false),
+    }
+}
+
 async fn place(
     conn: &mut Conn<'_>,
     correlator: &Correlator,
@@ -92,14 +111,17 @@ async fn place(
 ) -> Result<IncidentId, Error> {
     let key = correlator.key(alert);
     let ended_after_ms = now_ms - correlator.reopen_within_ms;
+    let severity = correlator.severity(&alert.labels);
+    let page_due_at_ms = correlator.page_after_ms(severity).map(|after| now_ms + after);
     match incidents::place(conn, scope, &key, ended_after_ms).await? {
         Place::Open(id) => return Ok(id),
         // Somebody else may have reopened it, or opened another one, since the look.
-        Place::Ended(id) if incidents::reopen(conn, id, now_ms).await? == 1 => return Ok(id),
+        Place::Ended(id) if incidents::reopen(conn, id, now_ms, page_due_at_ms).await? == 1 => {
+            return Ok(id);
+        }
         Place::Ended(_) => return now_open(conn, scope, &key).await,
         Place::Nowhere => {}
     }
-    let severity = correlator.severity(&alert.labels);
     let opening = Opening {
         id: IncidentId::new(),
         scope: scope.to_owned(),
@@ -107,7 +129,7 @@ async fn place(
         severity,
         correlation_key: key.clone(),
         at_ms: now_ms,
-        page_due_at_ms: correlator.page_after_ms(severity).map(|after| now_ms + after),
+        page_due_at_ms,
     };
     if incidents::open(conn, &opening).await? == 0 {
         // Another replica opened it between the look and the insert.
@@ -172,12 +194,14 @@ impl Correlator {
         let located = (self.locate)(&alert.labels);
         let service = target(&located.services, &alert.labels, &["service"]);
         let host = target(&located.hosts, &alert.labels, &["instance", "host"]);
-        match (service.is_empty(), host.is_empty()) {
+        let mut title = match (service.is_empty(), host.is_empty()) {
             (true, true) => alert.name().to_owned(),
             (false, true) => format!("{}: {service}", alert.name()),
             (true, false) => format!("{} on {host}", alert.name()),
             (false, false) => format!("{}: {service} on {host}", alert.name()),
-        }
+        };
+        title.truncate(title.floor_char_boundary(TITLE_BYTES_MAX));
+        title
     }
 }
 

@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 /// Deliveries taken in one transaction: enough to keep up with a storm, few enough that
 /// acknowledgements do not wait long behind it.
 const BATCH: i64 = 64;
+/// Once so many alerts were taken in, the rest of a batch is left to the next transaction: one that
+/// outlasts Postgres' time limit would be begun again for ever.
+const ALERTS_MAX: usize = 1_000;
 /// How long a failing store is left alone.
 const RETRY_MS: u64 = 500;
 
@@ -77,9 +80,15 @@ impl Intake {
 
 async fn take(conn: &mut Conn<'_>, correlator: &Correlator, now_ms: i64) -> Result<usize, Error> {
     let rows = deliveries::waiting(conn, BATCH).await?;
+    let (mut taken, mut alerts) = (0, 0);
     for row in &rows {
+        if alerts >= ALERTS_MAX {
+            break;
+        }
+        taken += 1;
         match parse(row) {
             Ok(parsed) => {
+                alerts += parsed.alerts.len();
                 for alert in &parsed.alerts {
                     let group_key = parsed.group_key.as_deref();
                     intake::take_alert(conn, correlator, &row.scope, alert, group_key, now_ms)
@@ -94,7 +103,7 @@ async fn take(conn: &mut Conn<'_>, correlator: &Correlator, now_ms: i64) -> Resu
         }
     }
     crash::at(Point::BeforeIntake);
-    Ok(rows.len())
+    Ok(taken)
 }
 
 fn parse(row: &Row) -> Result<Parsed, Malformed> {
