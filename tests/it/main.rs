@@ -12,6 +12,7 @@ mod chaos;
 mod clients;
 mod demo;
 mod house;
+mod lifecycle;
 mod notify;
 mod promises;
 mod real_prometheus;
