@@ -72,7 +72,7 @@ fn verdict_ns(checker: &Checker, call: &Call, spec: Option<&ToolSpec>) -> f64 {
     let host = HostFacts {
         name: "web1".into(),
         class: "web".into(),
-        allow: allow.iter().cloned().collect(),
+        allow: allow.to_vec(),
         ..HostFacts::default()
     };
     let service = ServiceFacts {

@@ -119,7 +119,7 @@ impl Gate {
             .limit_counts(draft.limits().to_vec(), self.clock.now_ms())
             .await?
             .into_iter()
-            .map(|(limit, count)| (limit.key, count))
+            .map(|(limit, count)| ((limit.key, limit.within_ms), count))
             .collect();
         let firing = match draft.decision() {
             Decision::Allow => self.confirm_firing(facts).await,
@@ -244,7 +244,10 @@ impl Gate {
         let count = |limit: &Limit| match counts {
             None => 0,
             // A limit that was not counted stands as used up.
-            Some(counts) => counts.get(&limit.key).copied().unwrap_or(i64::MAX),
+            Some(counts) => {
+                let counted = counts.get(&(limit.key.clone(), limit.within_ms));
+                counted.copied().unwrap_or(i64::MAX)
+            }
         };
         self.checker.judge(&Request {
             call,
@@ -300,8 +303,11 @@ impl Gate {
     }
 }
 
+/// What was counted under each key within each window: one key may have several windows.
+type Counts = BTreeMap<(String, i64), i64>;
+
 #[derive(Clone, Copy)]
 enum Counted<'a> {
     None,
-    Known { counts: &'a BTreeMap<String, i64>, halted: Option<&'a str> },
+    Known { counts: &'a Counts, halted: Option<&'a str> },
 }

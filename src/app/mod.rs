@@ -159,8 +159,7 @@ pub fn load_policy(settings: &Settings, clock: &Clock) -> Result<Policy> {
         prometheus: None,
         clock: clock.clone(),
     };
-    let specs: Vec<_> = tools::all(&deps).specs().cloned().collect();
-    policy::load(settings, &specs).map_err(|problems| anyhow!("{problems}"))
+    policy::load(settings, tools::all(&deps).specs()).map_err(|problems| anyhow!("{problems}"))
 }
 
 fn desk(

@@ -24,7 +24,7 @@ pub enum Verb {
 pub struct SendTest {
     #[command(flatten)]
     at: At,
-    /// The webhook's whole address [default: <server>/webhook/alert].
+    /// The webhook's whole address [default: SERVER/webhook/alert].
     #[arg(long, value_name = "URL", conflicts_with = "server")]
     url: Option<String>,
     /// A webhook token. It stands in the list of processes; --token-file does not.

@@ -18,7 +18,8 @@ use async_openai::config::Config;
 use async_openai::error::OpenAIError;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use secrecy::SecretString;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::http::{self, Auth, Http, Options};
 pub use reply::{Counted, Origin, Reply, ToolCall, Usage};
@@ -166,29 +167,23 @@ impl Chat {
         self.client.chat().create_byot(&request).await.map_err(|error| self.read_error(error))
     }
 
-    fn request(&self, messages: &[Value], tools: &[Value], max_tokens: Option<u32>) -> Value {
-        let mut request = Map::new();
-        request.insert("model".to_owned(), json!(self.endpoint.model));
-        request.insert("messages".to_owned(), json!(messages));
-        request.insert("stream".to_owned(), json!(false));
-        // Several servers refuse an empty list.
-        if !tools.is_empty() {
-            request.insert("tools".to_owned(), json!(tools));
-        }
-        if let Some(temperature) = self.endpoint.temperature {
+    fn request<'a>(
+        &'a self,
+        messages: &'a [Value],
+        tools: &'a [Value],
+        max_tokens: Option<u32>,
+    ) -> Request<'a> {
+        let completion = self.wants_completion_tokens.load(Ordering::Relaxed);
+        Request {
+            model: &self.endpoint.model,
+            messages,
+            stream: false,
+            tools,
             // Widening alone would send 0.20000000298023224.
-            let rounded = (f64::from(temperature) * 1e4).round() / 1e4;
-            request.insert("temperature".to_owned(), json!(rounded));
+            temperature: self.endpoint.temperature.map(|t| (f64::from(t) * 1e4).round() / 1e4),
+            max_completion_tokens: max_tokens.filter(|_| completion),
+            max_tokens: max_tokens.filter(|_| !completion),
         }
-        if let Some(max_tokens) = max_tokens {
-            let name = if self.wants_completion_tokens.load(Ordering::Relaxed) {
-                "max_completion_tokens"
-            } else {
-                "max_tokens"
-            };
-            request.insert(name.to_owned(), json!(max_tokens));
-        }
-        Value::Object(request)
     }
 
     /// Takes our own error out of the library's box.
@@ -203,6 +198,23 @@ impl Chat {
         };
         Error::Malformed { endpoint: self.endpoint.name.clone(), reason }
     }
+}
+
+/// The question as it is sent.
+#[derive(Serialize)]
+struct Request<'a> {
+    model: &'a str,
+    messages: &'a [Value],
+    stream: bool,
+    // Several servers refuse an empty list.
+    #[serde(skip_serializing_if = "<[Value]>::is_empty")]
+    tools: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
 }
 
 impl std::fmt::Debug for Chat {

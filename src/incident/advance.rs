@@ -19,9 +19,9 @@ use super::{Desk, approve, close, events, execute, investigate, measure};
 use crate::model::alert::Severity;
 use crate::model::case::Case;
 use crate::model::incident::State;
+use crate::store::Error;
 use crate::store::incidents::Lease;
 use crate::store::timeline::Stream;
-use crate::store::{Error, Store, inbox, timeline};
 
 /// What a state's file says about the step.
 pub(super) enum Flow {
@@ -35,7 +35,7 @@ pub(super) enum Flow {
 
 /// What others brought is folded in so many at a time: ten thousand alerts in one transaction would
 /// outlast its time limit, and so would every repetition.
-const EVENTS_MAX: i64 = 500;
+const EVENTS_MAX: usize = 500;
 
 /// A step in one process may cross this many states before it is committed; more is a bug.
 const STATES_MAX: usize = 32;
@@ -46,7 +46,8 @@ const STATES_MAX: usize = 32;
 /// `Fenced`: somebody else has the incident. Anything else: nothing was written, try again.
 pub async fn advance(desk: &Desk, lease: &Lease) -> Result<Next, Error> {
     let stream = Stream::incident(lease.incident_id);
-    let (history, waiting) = case_file(&desk.store, stream).await?;
+    let (history, mut waiting) = desk.store.file(stream).await?;
+    waiting.truncate(EVENTS_MAX);
     let mut draft = Draft::new(lease.clone(), history, desk.clock.now_ms());
     events::fold(desk, &mut draft, waiting);
     for _ in 0..STATES_MAX {
@@ -92,19 +93,4 @@ pub(super) fn page_due(desk: &Desk, case: &Case) -> Option<i64> {
         Severity::Warning => Some(case.round_from_ms + desk.policy.warning_page_ms),
         Severity::Info => None,
     }
-}
-
-async fn case_file(
-    store: &Store,
-    stream: Stream,
-) -> Result<(Vec<crate::model::timeline::Stored>, Vec<inbox::Item>), Error> {
-    store
-        .read(move |conn| {
-            Box::pin(async move {
-                let history = timeline::load(conn, &stream).await?;
-                let waiting = inbox::waiting(conn, &stream, EVENTS_MAX).await?;
-                Ok((history, waiting))
-            })
-        })
-        .await
 }

@@ -8,7 +8,8 @@ use super::advance::{commit, page_due};
 use super::draft::{Draft, Next, bounded_data};
 use super::{Desk, announce};
 use crate::action::gate::NotRun;
-use crate::model::action::{Action, ActionState};
+use crate::model::action::{Action, ActionState, Proposal};
+use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Outcome, Success};
 use crate::model::verdict::Decision;
 use crate::safety::permit::Consent;
@@ -49,8 +50,8 @@ async fn start(
 ) -> Result<Next, Error> {
     let judged = match judge_again(desk, &draft, &action, consent).await? {
         Ok(verdict) => verdict,
-        Err(why) => {
-            supersede(&mut draft, &action, &why);
+        Err(withdrawn) => {
+            withdraw(&mut draft, &action, withdrawn);
             return commit(desk, draft, Next::Again).await;
         }
     };
@@ -89,6 +90,14 @@ async fn start(
     commit(desk, draft, Next::Again).await
 }
 
+/// Why a permission no longer stands.
+enum Withdrawn {
+    /// The call is off, and the mind is told so.
+    Off(String),
+    /// What was allowed before is a person's to decide now.
+    AskFirst(String),
+}
+
 /// Judges the call with the rules in force and looks at the target again. `Err` says why the
 /// permission no longer stands.
 async fn judge_again(
@@ -96,25 +105,30 @@ async fn judge_again(
     draft: &Draft,
     action: &Action,
     consent: Consent,
-) -> Result<Result<Verdict, String>, Error> {
+) -> Result<Result<Verdict, Withdrawn>, Error> {
     let proposal = &action.proposal;
     let facts = desk.facts(&draft.case);
     let judged = desk.gate.judge_write(&facts, &proposal.call, proposal.wants_person).await?;
     let record = judged.verdict.record();
     let before = action.verdict.as_ref().map(|verdict| verdict.rules_version.as_str());
     match (record.decision, consent) {
-        (Decision::Refuse, _) => return Ok(Err(format!("now refused: {}", record.reason()))),
+        (Decision::Refuse, _) => {
+            let why = format!("now refused: {}", record.reason());
+            return Ok(Err(Withdrawn::Off(why)));
+        }
         (Decision::Ask, Consent::None) => {
-            return Ok(Err(format!("now needs a person: {}", record.reason())));
+            let why = format!("now needs a person: {}", record.reason());
+            return Ok(Err(Withdrawn::AskFirst(why)));
         }
         (Decision::Ask, Consent::Approved) if before != Some(record.rules_version.as_str()) => {
-            return Ok(Err("the safety rules changed since it was approved".into()));
+            let why = "the safety rules changed since it was approved";
+            return Ok(Err(Withdrawn::Off(why.into())));
         }
         (Decision::Allow, _) | (Decision::Ask, Consent::Approved) => {}
     }
     let basis = judged.captured.basis.as_ref();
     if let Err(drift) = desk.gate.drift(&proposal.call, action.basis.as_ref(), basis) {
-        return Ok(Err(drift));
+        return Ok(Err(Withdrawn::Off(drift)));
     }
     Ok(Ok(judged.verdict))
 }
@@ -126,30 +140,42 @@ async fn refused(
     action: &Action,
     error: Error,
 ) -> Result<Next, Error> {
-    let why = match error {
+    let withdrawn = match error {
         Error::OverLimit(over) => {
             let used: Vec<String> = over
                 .iter()
                 .map(|(limit, count)| format!("{}: {count} of {}", limit.key, limit.max))
                 .collect();
-            format!("a limit was used up meanwhile: {}", used.join("; "))
+            let why = format!("a limit was used up meanwhile: {}", used.join("; "));
+            Withdrawn::AskFirst(why)
         }
-        Error::NoLonger(why) => why,
+        Error::NoLonger(why) => Withdrawn::Off(why),
         Error::Unavailable(_)
         | Error::Busy
         | Error::Fenced
         | Error::Conflict(_)
         | Error::Corrupt(_) => return Err(error),
     };
-    supersede(&mut draft, action, &why);
+    withdraw(&mut draft, action, withdrawn);
     commit(desk, draft, Next::Again).await
 }
 
-fn supersede(draft: &mut Draft, action: &Action, why: &str) {
+/// Ends an action that will not run. What only needs a person now is proposed again, so that it is
+/// judged with the true counts.
+fn withdraw(draft: &mut Draft, action: &Action, withdrawn: Withdrawn) {
+    let (Withdrawn::Off(why) | Withdrawn::AskFirst(why)) = &withdrawn;
     draft.move_action(action.id(), action.state, ActionState::Superseded);
-    draft.add(Entry::Superseded { action_id: action.id(), why: why.to_owned() });
-    let text = format!("superseded, not done: {why}");
-    draft.answer(&action.proposal.call_id, Success::Refused, text);
+    draft.add(Entry::Superseded { action_id: action.id(), why: why.clone() });
+    match withdrawn {
+        Withdrawn::Off(why) => {
+            let text = format!("superseded, not done: {why}");
+            draft.answer(&action.proposal.call_id, Success::Refused, text);
+        }
+        Withdrawn::AskFirst(_) => {
+            let proposal = Proposal { action_id: ActionId::new(), ..action.proposal.clone() };
+            draft.add(Entry::Proposed { proposal });
+        }
+    }
 }
 
 fn record(

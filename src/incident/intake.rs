@@ -1,18 +1,20 @@
 //! Alerts find their incident: joined by our own key, opened when there is none.
 //!
-//! In: one alert inside the intake's transaction. Out: its row, and an entry in the incident's
-//! inbox when it says something new. Repeats change nothing but a counter. Never: the sender's
-//! group key as identity; it changes when somebody edits the route tree.
+//! In: alerts inside the intake's transaction. Out: their rows, and entries in the incidents'
+//! inboxes where they say something new. Repeats change nothing but a counter. Many alerts take as
+//! many statements as one: first everything is looked up, then decided in order, then written.
+//! Never: the sender's group key as identity; it changes when somebody edits the route tree.
 
-use crate::model::alert::{Alert, Labels, Severity, Status};
+use crate::model::alert::{Alert, AlertKey, Labels, Severity, Status};
 use crate::model::entity::Located;
 use crate::model::ids::IncidentId;
 use crate::model::matcher::Matcher;
 use crate::model::timeline::Entry;
-use crate::store::alerts::Known;
+use crate::store::alerts::{Known, Record};
 use crate::store::db::Conn;
 use crate::store::incidents::{Opening, Place};
 use crate::store::{Error, alerts, inbox, incidents};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A firing copy that arrives this soon after its own resolved notice is a late one, e.g. from the
@@ -39,119 +41,246 @@ pub struct Correlator {
     pub locate: Arc<dyn Fn(&Labels) -> Located + Send + Sync>,
 }
 
-/// Takes in one alert.
-pub async fn take_alert(
+/// An alert on its way in.
+#[derive(Clone, Copy)]
+pub struct Arrival<'a> {
+    pub alert: &'a Alert,
+    pub group_key: Option<&'a str>,
+}
+
+/// Takes in alerts of one scope, in this order, inside a transaction.
+pub async fn take_all(
     conn: &mut Conn<'_>,
     correlator: &Correlator,
     scope: &str,
-    alert: &Alert,
-    group_key: Option<&str>,
+    arrivals: &[Arrival<'_>],
     now_ms: i64,
 ) -> Result<(), Error> {
-    if correlator.ignore.iter().any(|matcher| matcher.matches(&alert.labels)) {
+    let ignored = |arrival: &Arrival<'_>| {
+        correlator.ignore.iter().any(|matcher| matcher.matches(&arrival.alert.labels))
+    };
+    let arrivals: Vec<(AlertKey, Arrival<'_>)> = arrivals
+        .iter()
+        .filter(|arrival| !ignored(arrival))
+        .map(|arrival| (alerts::stored_key(arrival.alert), *arrival))
+        .collect();
+    if arrivals.is_empty() {
         return Ok(());
     }
-    match (alerts::find(conn, scope, &alert.key()).await?, alert.status) {
-        (Some(known), Status::Firing)
-            if known.status == Status::Firing && !outlives(conn, &known, now_ms).await? =>
-        {
-            alerts::record(conn, scope, alert, known.incident_id, now_ms).await
-        }
-        (Some(known), Status::Firing)
-            if known.status == Status::Resolved && now_ms - known.last_seen_ms < LATE_COPY_MS =>
-        {
-            tracing::debug!(fingerprint = %alert.fingerprint, "ignored a late firing copy");
-            Ok(())
-        }
-        (Some(known), Status::Resolved) => {
-            alerts::record(conn, scope, alert, known.incident_id, now_ms).await?;
-            let (Status::Firing, Some(incident)) = (known.status, known.incident_id) else {
-                return Ok(());
-            };
-            let ends_at_ms = alert.ends_at_ms.unwrap_or(now_ms);
-            let entry = Entry::AlertResolved { key: alert.key(), ends_at_ms };
-            inbox::tell(conn, incident, now_ms, &entry).await
-        }
-        (Some(_) | None, Status::Firing) => {
-            let incident = place(conn, correlator, scope, alert, group_key, now_ms).await?;
-            alerts::record(conn, scope, alert, Some(incident), now_ms).await?;
-            let severity = correlator.severity(&alert.labels);
-            let entry = Entry::AlertFired { alert: alert.clone(), severity };
-            inbox::tell(conn, incident, now_ms, &entry).await
-        }
-        (None, Status::Resolved) => {
-            // Its firing never reached us. It is on record, under the incident of its kind if one
-            // is open; there is nothing left to investigate.
-            let key = correlator.key(alert);
-            match incidents::place(conn, scope, &key, i64::MAX).await? {
-                Place::Open(id) | Place::Ended(id) => {
-                    alerts::record(conn, scope, alert, Some(id), now_ms).await
+    let keys: BTreeSet<&AlertKey> = arrivals.iter().map(|(key, _)| key).collect();
+    let known = alerts::find_all(conn, scope, keys).await?;
+    let outlived = outlived(conn, &known, now_ms).await?;
+    // An alert that is known to fire has its incident already.
+    let homeless: Vec<(usize, String)> = arrivals
+        .iter()
+        .enumerate()
+        .filter(|(_, (key, _))| {
+            known
+                .get(key)
+                .is_none_or(|known| known.status == Status::Resolved || outlives(&outlived, known))
+        })
+        .map(|(i, (_, arrival))| (i, correlator.key(arrival.alert)))
+        .collect();
+    let keys: BTreeSet<&str> = homeless.iter().map(|(_, key)| key.as_str()).collect();
+    let ended_after_ms = now_ms - correlator.reopen_within_ms;
+    let places = if keys.is_empty() {
+        BTreeMap::new()
+    } else {
+        incidents::places(conn, scope, &keys, ended_after_ms).await?
+    };
+    let mut batch = Batch {
+        correlator,
+        scope,
+        now_ms,
+        known,
+        outlived,
+        places,
+        openings: Vec::new(),
+        news: Vec::new(),
+        records: BTreeMap::new(),
+    };
+    let mut homeless = homeless.into_iter().peekable();
+    for (i, (key, arrival)) in arrivals.iter().enumerate() {
+        let home = homeless.next_if(|(of, _)| *of == i).map(|(_, key)| key);
+        batch.take(conn, key, *arrival, home).await?;
+    }
+    batch.write(conn).await
+}
+
+/// Alerts that are taken in together, with what earlier ones among them changed.
+struct Batch<'a> {
+    correlator: &'a Correlator,
+    scope: &'a str,
+    now_ms: i64,
+    known: BTreeMap<AlertKey, Known>,
+    outlived: BTreeSet<IncidentId>,
+    places: BTreeMap<String, Place>,
+    openings: Vec<Opening>,
+    /// Entries for incidents, in order.
+    news: Vec<(IncidentId, Entry)>,
+    records: BTreeMap<AlertKey, Record<'a>>,
+}
+
+impl<'a> Batch<'a> {
+    /// `home` is the correlation key of an alert that is not known to fire.
+    async fn take(
+        &mut self,
+        conn: &mut Conn<'_>,
+        key: &AlertKey,
+        arrival: Arrival<'a>,
+        home: Option<String>,
+    ) -> Result<(), Error> {
+        let alert = arrival.alert;
+        match (self.known.get(key).cloned(), alert.status) {
+            (Some(known), Status::Firing)
+                if known.status == Status::Firing && !outlives(&self.outlived, &known) =>
+            {
+                self.record(key, alert, known.incident_id);
+            }
+            (Some(known), Status::Firing)
+                if known.status == Status::Resolved
+                    && self.now_ms - known.last_seen_ms < LATE_COPY_MS =>
+            {
+                tracing::debug!(fingerprint = %alert.fingerprint, "ignored a late firing copy");
+            }
+            (Some(known), Status::Resolved) => {
+                self.record(key, alert, known.incident_id);
+                if let (Status::Firing, Some(incident)) = (known.status, known.incident_id) {
+                    let ends_at_ms = alert.ends_at_ms.unwrap_or(self.now_ms);
+                    let entry = Entry::AlertResolved { key: alert.key(), ends_at_ms };
+                    self.news.push((incident, entry));
                 }
-                Place::Nowhere => alerts::record(conn, scope, alert, None, now_ms).await,
+            }
+            (Some(_) | None, Status::Firing) => {
+                let home = home.unwrap_or_else(|| self.correlator.key(alert));
+                let incident = self.place(conn, arrival, home).await?;
+                self.record(key, alert, Some(incident));
+                let severity = self.correlator.severity(&alert.labels);
+                self.news.push((incident, Entry::AlertFired { alert: alert.clone(), severity }));
+            }
+            (None, Status::Resolved) => {
+                // Its firing never reached us. It is on record, under the incident of its kind if
+                // one is open; there is nothing left to investigate.
+                let place = home.and_then(|home| self.places.get(&home).copied());
+                let incident = match place {
+                    Some(Place::Open(id)) => Some(id),
+                    Some(Place::Ended(_)) | None => None,
+                };
+                self.record(key, alert, incident);
             }
         }
+        Ok(())
     }
+
+    fn record(&mut self, key: &AlertKey, alert: &'a Alert, incident: Option<IncidentId>) {
+        let known =
+            Known { incident_id: incident, status: alert.status, last_seen_ms: self.now_ms };
+        self.known.insert(key.clone(), known);
+        let before = self.records.get(key).map_or(0, |record| record.deliveries);
+        let record = Record { alert, incident, deliveries: before + 1 };
+        self.records.insert(key.clone(), record);
+    }
+
+    async fn place(
+        &mut self,
+        conn: &mut Conn<'_>,
+        arrival: Arrival<'_>,
+        key: String,
+    ) -> Result<IncidentId, Error> {
+        let severity = self.correlator.severity(&arrival.alert.labels);
+        let page_due_at_ms = self.correlator.page_after_ms(severity).map(|ms| self.now_ms + ms);
+        let id = match self.places.get(&key).copied() {
+            Some(Place::Open(id)) => return Ok(id),
+            // Somebody else may have reopened it, or opened another one, since the look.
+            Some(Place::Ended(id))
+                if incidents::reopen(conn, id, self.now_ms, page_due_at_ms).await? == 1 =>
+            {
+                id
+            }
+            Some(Place::Ended(_)) => now_open(conn, self.scope, &key).await?,
+            None => self.open(arrival, &key),
+        };
+        self.places.insert(key, Place::Open(id));
+        Ok(id)
+    }
+
+    fn open(&mut self, arrival: Arrival<'_>, key: &str) -> IncidentId {
+        let severity = self.correlator.severity(&arrival.alert.labels);
+        let opening = Opening {
+            id: IncidentId::new(),
+            scope: self.scope.to_owned(),
+            title: self.correlator.title(arrival.alert),
+            severity,
+            correlation_key: key.to_owned(),
+            at_ms: self.now_ms,
+            page_due_at_ms: self.correlator.page_after_ms(severity).map(|ms| self.now_ms + ms),
+        };
+        let entry = Entry::Opened {
+            title: opening.title.clone(),
+            severity,
+            correlation_key: key.to_owned(),
+            group_key: arrival.group_key.map(str::to_owned),
+            continues: None,
+        };
+        let id = opening.id;
+        self.news.push((id, entry));
+        self.openings.push(opening);
+        id
+    }
+
+    async fn write(mut self, conn: &mut Conn<'_>) -> Result<(), Error> {
+        let opened = incidents::open_all(conn, &self.openings).await?;
+        let lost = self.openings.iter().filter(|opening| !opened.contains(&opening.id));
+        for opening in lost {
+            // Another replica opened it between the look and the insert.
+            let theirs = now_open(conn, self.scope, &opening.correlation_key).await?;
+            self.news
+                .retain(|(id, entry)| *id != opening.id || !matches!(entry, Entry::Opened { .. }));
+            for (id, _) in self.news.iter_mut().filter(|(id, _)| *id == opening.id) {
+                *id = theirs;
+            }
+            for record in self.records.values_mut().filter(|r| r.incident == Some(opening.id)) {
+                record.incident = Some(theirs);
+            }
+        }
+        let records: Vec<Record<'_>> = self.records.into_values().collect();
+        alerts::record_all(conn, self.scope, &records, self.now_ms).await?;
+        inbox::put_all(conn, self.now_ms, &self.news).await?;
+        // What was opened here is due from the start.
+        let told: BTreeSet<IncidentId> =
+            self.news.iter().map(|(id, _)| *id).filter(|id| !opened.contains(id)).collect();
+        if told.is_empty() { Ok(()) } else { inbox::wake(conn, told, self.now_ms).await }
+    }
+}
+
+/// Incidents that ended long ago, of alerts that are known to fire.
+async fn outlived(
+    conn: &mut Conn<'_>,
+    known: &BTreeMap<AlertKey, Known>,
+    now_ms: i64,
+) -> Result<BTreeSet<IncidentId>, Error> {
+    let of: BTreeSet<IncidentId> = known
+        .values()
+        .filter(|known| known.status == Status::Firing)
+        .filter_map(|known| known.incident_id)
+        .collect();
+    if of.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    incidents::ended_before(conn, &of, now_ms - LINGER_MS).await
 }
 
 /// Whether an alert still fires long after its incident was measured to be over: then it is not.
-async fn outlives(conn: &mut Conn<'_>, known: &Known, now_ms: i64) -> Result<bool, Error> {
-    match known.incident_id {
-        Some(incident) => incidents::ended_before(conn, incident, now_ms - LINGER_MS).await,
-        None => Ok(false),
-    }
-}
-
-async fn place(
-    conn: &mut Conn<'_>,
-    correlator: &Correlator,
-    scope: &str,
-    alert: &Alert,
-    group_key: Option<&str>,
-    now_ms: i64,
-) -> Result<IncidentId, Error> {
-    let key = correlator.key(alert);
-    let ended_after_ms = now_ms - correlator.reopen_within_ms;
-    let severity = correlator.severity(&alert.labels);
-    let page_due_at_ms = correlator.page_after_ms(severity).map(|after| now_ms + after);
-    match incidents::place(conn, scope, &key, ended_after_ms).await? {
-        Place::Open(id) => return Ok(id),
-        // Somebody else may have reopened it, or opened another one, since the look.
-        Place::Ended(id) if incidents::reopen(conn, id, now_ms, page_due_at_ms).await? == 1 => {
-            return Ok(id);
-        }
-        Place::Ended(_) => return now_open(conn, scope, &key).await,
-        Place::Nowhere => {}
-    }
-    let opening = Opening {
-        id: IncidentId::new(),
-        scope: scope.to_owned(),
-        title: correlator.title(alert),
-        severity,
-        correlation_key: key.clone(),
-        at_ms: now_ms,
-        page_due_at_ms,
-    };
-    if incidents::open(conn, &opening).await? == 0 {
-        // Another replica opened it between the look and the insert.
-        return now_open(conn, scope, &key).await;
-    }
-    let entry = Entry::Opened {
-        title: opening.title,
-        severity,
-        correlation_key: key,
-        group_key: group_key.map(str::to_owned),
-        continues: None,
-    };
-    inbox::tell(conn, opening.id, now_ms, &entry).await?;
-    Ok(opening.id)
+fn outlives(outlived: &BTreeSet<IncidentId>, known: &Known) -> bool {
+    known.status == Status::Firing && known.incident_id.is_some_and(|id| outlived.contains(&id))
 }
 
 /// The incident that holds the key by now. None at all means that it was closed in between: the
 /// batch is taken again.
 async fn now_open(conn: &mut Conn<'_>, scope: &str, key: &str) -> Result<IncidentId, Error> {
-    match incidents::place(conn, scope, key, i64::MAX).await? {
-        Place::Open(id) => Ok(id),
-        Place::Ended(_) | Place::Nowhere => {
+    match incidents::places(conn, scope, &BTreeSet::from([key]), i64::MAX).await?.get(key) {
+        Some(Place::Open(id)) => Ok(*id),
+        Some(Place::Ended(_)) | None => {
             Err(Error::Unavailable("the incident was closed in between".into()))
         }
     }

@@ -6,13 +6,13 @@ use super::{Desk, announce};
 use crate::action::gate::Facts;
 use crate::agent::{Asked, Error as MindError, Thought, View, budget::Spent};
 use crate::crash::{self, Point};
-use crate::model::action::{Proposal, Risk, Wanted};
+use crate::model::action::{ActionState, Proposal, Risk, Wanted};
 use crate::model::call::Call;
 use crate::model::case::{CallState, Case, NOTE};
-use crate::model::conclusion::Conclusion;
+use crate::model::conclusion::{Conclusion, Confidence};
 use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Success, TurnCall};
-use crate::model::tool::{Effect, ToolSpec};
+use crate::model::tool::{ArgKind, Effect};
 use crate::model::verdict::Decision;
 use crate::store::Error;
 use crate::tools::{Bounds, Done, Error as ToolError, Output, ReadBack, Request, output};
@@ -62,9 +62,9 @@ async fn ask(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
         return Ok(Flow::Go);
     }
     let located = desk.located(&draft.case);
-    let tools: Vec<ToolSpec> = desk.gate.register.specs().cloned().collect();
+    let tools = desk.gate.register.specs();
     let started = Instant::now();
-    let view = View { case: &draft.case, located: &located, tools: &tools, now_ms: draft.now_ms };
+    let view = View { case: &draft.case, located: &located, tools, now_ms: draft.now_ms };
     match mind.next(view).await {
         Ok(thought) => {
             let took_ms = elapsed_ms(started);
@@ -91,6 +91,18 @@ async fn ask(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
 fn fall_back(desk: &Desk, draft: &mut Draft, why: &str) {
     let why = desk.redactor.text(why).into_owned();
     draft.add(Entry::Started { mind: desk.minds.runbook.name().to_owned(), why });
+    if draft.case.change_helped() {
+        // The runbook would begin from its first step and change what is well already.
+        draft.add(Entry::Concluded {
+            conclusion: Conclusion {
+                root_cause: "not named: the model gave no answer after a change that helped".into(),
+                confidence: Confidence::Low,
+                evidence: Vec::new(),
+                done: String::new(),
+                remaining: "find the cause".into(),
+            },
+        });
+    }
 }
 
 async fn budget_spent(desk: &Desk, draft: &Draft) -> Result<Option<String>, Error> {
@@ -139,12 +151,12 @@ fn take_turn(desk: &Desk, draft: &mut Draft, mind: &str, thought: Thought, durat
         }
     }
     if let Some(conclusion) = thought.conclusion {
-        let clean = |text: &str| desk.redactor.text(text).into_owned();
+        let clean = |text: String| desk.redactor.text(&text).into_owned();
         draft.add(Entry::Concluded {
             conclusion: Conclusion {
-                root_cause: clean(&conclusion.root_cause),
-                done: clean(&conclusion.done),
-                remaining: clean(&conclusion.remaining),
+                root_cause: clean(conclusion.root_cause),
+                done: clean(conclusion.done),
+                remaining: clean(conclusion.remaining),
                 ..conclusion
             },
         });
@@ -186,8 +198,8 @@ fn propose_request(
     desk: &Desk,
     draft: &mut Draft,
     call_id: &str,
-    request: Request,
-    wants_person: Wanted,
+    mut request: Request,
+    mut wants_person: Wanted,
 ) {
     if draft.case.open_action().is_some() {
         draft.answer(
@@ -196,6 +208,16 @@ fn propose_request(
             "one change at a time: wait for the outcome of the one before, then ask again",
         );
         return;
+    }
+    let before = ended_before(desk, draft, &request.call);
+    if before.contains(&ActionState::Rejected) {
+        let text = "a person rejected this very change in this incident; it is not asked again";
+        draft.answer(call_id, Success::Refused, text);
+        return;
+    }
+    if before.contains(&ActionState::Unknown) {
+        wants_person = Wanted::Person;
+        request.reason.insert_str(0, "It may have been done before: that outcome is unknown. ");
     }
     let clean = |text: String| desk.redactor.text(&text).into_owned();
     draft.add(Entry::Proposed {
@@ -210,6 +232,28 @@ fn propose_request(
             wants_person,
         },
     });
+}
+
+/// How the same change ended earlier in this round. Words for people do not make it another one.
+fn ended_before(desk: &Desk, draft: &Draft, call: &Call) -> Vec<ActionState> {
+    let Some(tool) = desk.gate.register.get(&call.tool) else { return Vec::new() };
+    let is_prose = |name: &String| {
+        tool.spec().arg(name).is_some_and(|arg| matches!(arg.kind, ArgKind::Prose { .. }))
+    };
+    let machine_args = |call: &Call| -> Vec<_> {
+        let args = call.args.iter().filter(|(name, _)| !is_prose(name));
+        args.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    let wanted = machine_args(call);
+    draft
+        .case
+        .actions
+        .iter()
+        .filter(|action| action.proposed_at_ms >= draft.case.round_from_ms)
+        .filter(|action| action.proposal.call.tool == call.tool)
+        .filter(|action| machine_args(&action.proposal.call) == wanted)
+        .map(|action| action.state)
+        .collect()
 }
 
 /// Runs the allowed looks of the last turn side by side.

@@ -49,6 +49,7 @@ pub(super) async fn verify(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error
     draft.now_ms = desk.clock.now_ms();
     match action {
         Some(action) => Ok(after_change(desk, draft, &action, reading)),
+        None if draft.case.recheck => Ok(after_late_alert(draft, reading)),
         None => Ok(after_conclusion(draft, reading)),
     }
 }
@@ -89,6 +90,21 @@ fn after_change(desk: &Desk, draft: &mut Draft, action: &Action, reading: Readin
     let said = action.outcome.clone().unwrap_or_default();
     let answer = format!("{}: {said}\n{word}: {text}", action.state.as_str());
     draft.answer(&action.proposal.call_id, outcome, answer);
+    Flow::Go
+}
+
+/// A late alert of a resolved problem: it stays resolved if that can be measured, else the work is
+/// opened again.
+fn after_late_alert(draft: &mut Draft, reading: Reading) -> Flow {
+    let (finding, text) = match reading {
+        Reading::Fixed(text) => (Finding::Fixed, text),
+        Reading::NotFixed(text) => (Finding::NotFixed, text),
+        Reading::Nothing(text) => (Finding::Unverified, text),
+    };
+    draft.add(Entry::Measured { finding, text: text.clone() });
+    if finding == Finding::Fixed {
+        draft.add(Entry::Resolved { by: text });
+    }
     Flow::Go
 }
 

@@ -86,9 +86,15 @@ impl Desk {
     fn facts(&self, case: &Case) -> Facts {
         let located = self.located(case);
         let inventory = &self.gate.inventory;
-        let services: Vec<_> =
-            inventory.service_names().iter().filter_map(|name| inventory.service(name)).collect();
-        let mut trusted = Trusted::of_incident(&located).relate(&services);
+        // Relations reach one step, so that the rest of the inventory need not be looked at.
+        let own: Vec<_> =
+            located.services.iter().filter_map(|name| inventory.service(name)).collect();
+        let needed: Vec<_> = own
+            .iter()
+            .flat_map(|service| &service.depends_on)
+            .filter_map(|name| inventory.service(name))
+            .collect();
+        let mut trusted = Trusted::of_incident(&located).relate(own.iter().chain(&needed));
         if let Some(runbook) = self.runbooks.of_case(case) {
             for step in &runbook.steps {
                 trusted = trusted.parameters(&step.args);

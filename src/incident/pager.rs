@@ -86,13 +86,13 @@ async fn page(desk: &Desk, id: IncidentId, scope: &str) -> Result<(), Error> {
 /// again, and the new round has a page of its own.
 async fn known(desk: &Desk, id: IncidentId, scope: &str) -> Result<Case, Error> {
     let stream = Stream::incident(id);
-    let history = desk.store.timeline(stream.clone()).await?;
+    let (history, waiting) = desk.store.file(stream).await?;
     let mut case = Case::fold(id, scope, &history);
     if history.is_empty() {
         // No worker has touched it yet; the row knows what the intake knew.
         case = from_row(desk, case).await?;
     }
-    for item in desk.store.inbox(stream).await? {
+    for item in waiting {
         if events::react(&case, &item.entry) == Reaction::Fold {
             let (seq, at_ms) = (case.seq + 1, item.at_ms);
             case.apply(&Stored { seq, at_ms, entry: item.entry, hash: String::new() });

@@ -1,9 +1,10 @@
-//! The intake's loop: waiting deliveries, oldest first, into incidents, a batch a transaction.
+//! The intake's loop: waiting deliveries, oldest first, into incidents, many alerts a transaction.
 
 use super::{Malformed, Parsed, parser_of};
 use crate::clock::Clock;
 use crate::crash::{self, Point};
-use crate::incident::intake::{self, Correlator};
+use crate::incident::intake::{self, Arrival, Correlator};
+use crate::model::ids::DeliveryId;
 use crate::store::db::Conn;
 use crate::store::deliveries::{self, Row};
 use crate::store::{Error, Store};
@@ -12,12 +13,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// Deliveries taken in one transaction: enough to keep up with a storm, few enough that
-/// acknowledgements do not wait long behind it.
+/// Deliveries that are read at once.
 const BATCH: i64 = 64;
-/// Once so many alerts were taken in, the rest of a batch is left to the next transaction: one that
-/// outlasts Postgres' time limit would be begun again for ever.
-const ALERTS_MAX: usize = 1_000;
+/// Alerts taken in one transaction: enough to keep up with a storm, few enough that
+/// acknowledgements do not wait long behind it. A delivery is never divided.
+const ALERTS: usize = 128;
 /// How long a failing store is left alone.
 const RETRY_MS: u64 = 500;
 
@@ -64,48 +64,70 @@ pub async fn run(intake: Intake, stop: CancellationToken) {
 impl Intake {
     /// Takes in what waits, at most one batch. Returns how many deliveries.
     pub async fn take_batch(&self) -> Result<usize, Error> {
-        if self.store.delivery_backlog().await?.waiting == 0 {
-            return Ok(0);
+        let mut taken = 0;
+        let mut rows = self.store.waiting_deliveries(BATCH).await?.into_iter().peekable();
+        while let Some(row) = rows.next() {
+            // Read outside the transaction, which holds up everybody else's writes.
+            let mut part = Part { scope: row.scope.clone(), read: vec![read(&row)] };
+            while part.alerts() < ALERTS
+                && let Some(row) = rows.next_if(|next| next.scope == part.scope)
+            {
+                part.read.push(read(&row));
+            }
+            taken += self.take(part).await?;
         }
-        let now_ms = self.clock.now_ms();
-        let correlator = Arc::clone(&self.correlator);
+        Ok(taken)
+    }
+
+    async fn take(&self, part: Part) -> Result<usize, Error> {
+        let (now_ms, correlator) = (self.clock.now_ms(), Arc::clone(&self.correlator));
         let taken = self
             .store
-            .write(move |conn| Box::pin(async move { take(conn, &correlator, now_ms).await }))
+            .write(move |conn| Box::pin(async move { take(conn, &correlator, part, now_ms).await }))
             .await?;
         crash::at(Point::AfterIntake);
         Ok(taken)
     }
 }
 
-async fn take(conn: &mut Conn<'_>, correlator: &Correlator, now_ms: i64) -> Result<usize, Error> {
-    let rows = deliveries::waiting(conn, BATCH).await?;
-    let (mut taken, mut alerts) = (0, 0);
-    for row in &rows {
-        if alerts >= ALERTS_MAX {
-            break;
-        }
-        taken += 1;
-        match parse(row) {
+/// Deliveries of one scope that share a transaction.
+struct Part {
+    scope: String,
+    read: Vec<(DeliveryId, Result<Parsed, Malformed>)>,
+}
+
+impl Part {
+    fn alerts(&self) -> usize {
+        self.read.iter().filter_map(|(_, read)| read.as_ref().ok()).map(|p| p.alerts.len()).sum()
+    }
+}
+
+async fn take(
+    conn: &mut Conn<'_>,
+    correlator: &Correlator,
+    part: Part,
+    now_ms: i64,
+) -> Result<usize, Error> {
+    let ids: Vec<DeliveryId> = part.read.iter().map(|(id, _)| *id).collect();
+    let ours = deliveries::take(conn, &ids, now_ms).await?;
+    let mut arrivals = Vec::new();
+    for (id, read) in part.read.iter().filter(|(id, _)| ours.contains(id)) {
+        match read {
             Ok(parsed) => {
-                alerts += parsed.alerts.len();
-                for alert in &parsed.alerts {
-                    let group_key = parsed.group_key.as_deref();
-                    intake::take_alert(conn, correlator, &row.scope, alert, group_key, now_ms)
-                        .await?;
-                }
-                deliveries::mark_taken(conn, row.id, now_ms).await?;
+                let group_key = parsed.group_key.as_deref();
+                arrivals.extend(parsed.alerts.iter().map(|alert| Arrival { alert, group_key }));
             }
             Err(malformed) => {
-                tracing::error!(delivery.id = %row.id, %malformed, "a stored delivery is unreadable");
-                deliveries::mark_malformed(conn, row.id, &malformed.to_string()).await?;
+                tracing::error!(delivery.id = %id, %malformed, "a stored delivery is unreadable");
+                deliveries::mark_malformed(conn, *id, &malformed.to_string()).await?;
             }
         }
     }
+    intake::take_all(conn, correlator, &part.scope, &arrivals, now_ms).await?;
     crash::at(Point::BeforeIntake);
-    Ok(taken)
+    Ok(ours.len())
 }
 
-fn parse(row: &Row) -> Result<Parsed, Malformed> {
-    parser_of(&row.source)(&row.source, row.body.as_bytes())
+fn read(row: &Row) -> (DeliveryId, Result<Parsed, Malformed>) {
+    (row.id, parser_of(&row.source)(&row.source, row.body.as_bytes()))
 }

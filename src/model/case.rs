@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 
-/// The transition of what a mind says to people begins so, e.g. `note:t1_0`.
+/// How the transitions of a mind's own messages begin.
 pub const NOTE: &str = "note:";
 
 /// An incident as its timeline tells it.
@@ -56,6 +56,8 @@ pub struct Case {
     /// Transitions that were already announced, so that each is announced once.
     pub announced: BTreeSet<String>,
     pub paged_at_ms: Option<i64>,
+    /// A late alert of a resolved problem came: it is measured whether the problem is still gone.
+    pub recheck: bool,
     pub report: Option<Report>,
     pub usage: Usage,
 }
@@ -174,6 +176,7 @@ impl Case {
             end: None,
             announced: BTreeSet::new(),
             paged_at_ms: None,
+            recheck: false,
             report: None,
             usage: Usage::default(),
         }
@@ -185,6 +188,9 @@ impl Case {
             Some(Ending::Resolved) => return State::Resolved,
             Some(Ending::Escalated) => return State::Escalated,
             None => {}
+        }
+        if self.recheck {
+            return State::Verifying;
         }
         if self.mind.is_none() {
             return State::Open;

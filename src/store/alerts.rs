@@ -1,10 +1,11 @@
 //! Alert rows: one for each firing, found again by every repeat.
 
-use super::db::{Conn, Store, db};
+use super::db::{Conn, Store, chunks, db, dialect, values};
 use super::{Error, json, key as indexed, parsed, text};
 use crate::model::alert::{Alert, AlertKey, Status};
 use crate::model::ids::IncidentId;
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
+use std::collections::BTreeMap;
 
 /// What the store knows of one firing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,58 +94,98 @@ impl Store {
     }
 }
 
-/// Finds one firing.
-pub async fn find(
-    conn: &mut Conn<'_>,
-    scope: &str,
-    key: &AlertKey,
-) -> Result<Option<Known>, Error> {
-    let found: Option<(Option<String>, String, i64)> = db!(conn, c => sqlx::query_as(
-        "select incident_id, status, last_seen_ms from alert
-         where scope = $1 and source = $2 and fingerprint = $3 and starts_at_ms = $4"
-    )
-        .bind(scope)
-        .bind(indexed(&key.source))
-        .bind(indexed(&key.fingerprint))
-        .bind(key.starts_at_ms)
-        .fetch_optional(&mut **c).await)?;
-    found
-        .map(|(incident_id, word, last_seen_ms)| {
-            Ok(Known { incident_id: incident(incident_id)?, status: status(&word), last_seen_ms })
-        })
-        .transpose()
+/// A firing to be written down.
+#[derive(Clone, Debug)]
+pub struct Record<'a> {
+    pub alert: &'a Alert,
+    pub incident: Option<IncidentId>,
+    /// How often it was delivered since it was last written down.
+    pub deliveries: i64,
 }
 
-/// Records a firing under its incident, or one more delivery of it.
-pub async fn record(
+/// The key under which a firing is stored.
+pub fn stored_key(alert: &Alert) -> AlertKey {
+    AlertKey {
+        source: indexed(&alert.source).into_owned(),
+        fingerprint: indexed(&alert.fingerprint).into_owned(),
+        starts_at_ms: alert.starts_at_ms,
+    }
+}
+
+/// Finds firings by the keys under which they are stored.
+pub async fn find_all(
     conn: &mut Conn<'_>,
     scope: &str,
-    alert: &Alert,
-    incident: Option<IncidentId>,
+    keys: impl IntoIterator<Item = &AlertKey>,
+) -> Result<BTreeMap<AlertKey, Known>, Error> {
+    type Columns = (String, String, i64, Option<String>, String, i64);
+    let keys: Vec<_> =
+        keys.into_iter().map(|key| (&key.source, &key.fingerprint, key.starts_at_ms)).collect();
+    let sql = dialect!(conn,
+        lite: "select a.source, a.fingerprint, a.starts_at_ms, a.incident_id, a.status,
+                      a.last_seen_ms
+               from json_each($2) k cross join alert a
+               where a.scope = $1 and a.source = k.value->>0 and a.fingerprint = k.value->>1
+                 and a.starts_at_ms = k.value->>2",
+        pg: "select a.source, a.fingerprint, a.starts_at_ms, a.incident_id, a.status,
+                    a.last_seen_ms
+             from jsonb_array_elements(cast($2 as jsonb)) k(value)
+             join alert a on a.scope = $1 and a.source = k.value->>0
+                 and a.fingerprint = k.value->>1
+                 and a.starts_at_ms = cast(k.value->>2 as bigint)",
+    );
+    let rows: Vec<Columns> = db!(conn, c =>
+        sqlx::query_as(sql).bind(scope).bind(json(&keys)?).fetch_all(&mut **c).await)?;
+    rows.into_iter()
+        .map(|(source, fingerprint, starts_at_ms, incident_id, word, last_seen_ms)| {
+            let key = AlertKey { source, fingerprint, starts_at_ms };
+            let (incident_id, status) = (incident(incident_id)?, status(&word));
+            Ok((key, Known { incident_id, status, last_seen_ms }))
+        })
+        .collect()
+}
+
+/// Writes firings down under their incidents, each once.
+pub async fn record_all(
+    conn: &mut Conn<'_>,
+    scope: &str,
+    records: &[Record<'_>],
     now_ms: i64,
 ) -> Result<(), Error> {
-    let (labels, annotations) = (json(&alert.labels)?, json(&alert.annotations)?);
-    db!(conn, c => sqlx::query(
-        "insert into alert (scope, source, fingerprint, starts_at_ms, ends_at_ms, status, labels,
-             annotations, generator_url, incident_id, first_seen_ms, last_seen_ms, deliveries)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, 1)
-         on conflict (scope, source, fingerprint, starts_at_ms) do update
-         set status = excluded.status, ends_at_ms = excluded.ends_at_ms,
-             annotations = excluded.annotations, incident_id = excluded.incident_id,
-             last_seen_ms = excluded.last_seen_ms, deliveries = alert.deliveries + 1"
-    )
-        .bind(scope)
-        .bind(indexed(&alert.source))
-        .bind(indexed(&alert.fingerprint))
-        .bind(alert.starts_at_ms)
-        .bind(alert.ends_at_ms)
-        .bind(word(alert.status))
-        .bind(labels)
-        .bind(annotations)
-        .bind(text(&alert.generator_url))
-        .bind(incident.map(|id| id.to_string()))
-        .bind(now_ms)
-        .execute(&mut **c).await.map(|_| ()))?;
+    for chunk in chunks(records) {
+        let sql = format!(
+            "insert into alert (scope, source, fingerprint, starts_at_ms, ends_at_ms, status,
+                 labels, annotations, generator_url, incident_id, first_seen_ms, last_seen_ms,
+                 deliveries)
+             values {}
+             on conflict (scope, source, fingerprint, starts_at_ms) do update
+             set status = excluded.status, ends_at_ms = excluded.ends_at_ms,
+                 annotations = excluded.annotations, incident_id = excluded.incident_id,
+                 last_seen_ms = excluded.last_seen_ms,
+                 deliveries = alert.deliveries + excluded.deliveries",
+            values(chunk.len(), 13)
+        );
+        db!(conn, c => {
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for Record { alert, incident, deliveries } in chunk {
+                query = query
+                    .bind(scope)
+                    .bind(indexed(&alert.source))
+                    .bind(indexed(&alert.fingerprint))
+                    .bind(alert.starts_at_ms)
+                    .bind(alert.ends_at_ms)
+                    .bind(word(alert.status))
+                    .bind(json(&alert.labels)?)
+                    .bind(json(&alert.annotations)?)
+                    .bind(text(&alert.generator_url))
+                    .bind(incident.map(|id| id.to_string()))
+                    .bind(now_ms)
+                    .bind(now_ms)
+                    .bind(deliveries);
+            }
+            query.execute(&mut **c).await.map(|_| ())
+        })?;
+    }
     Ok(())
 }
 

@@ -1,11 +1,11 @@
 //! Webhook bodies: stored before they are acknowledged, taken in afterwards.
 
-use super::db::{Conn, Store, db, dialect, in_time};
+use super::db::{Conn, Store, chunks, db, dialect, in_time, list, values};
 use super::{Error, key, parsed, text};
 use crate::model::ids::DeliveryId;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Connection};
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,11 @@ impl Store {
         self.acknowledge(row).await
     }
 
+    /// What waits for the intake, oldest first.
+    pub async fn waiting_deliveries(&self, at_most: i64) -> Result<Vec<Row>, Error> {
+        self.read(move |conn| Box::pin(async move { waiting(conn, at_most).await })).await
+    }
+
     /// Counts what the intake has not taken.
     pub async fn delivery_backlog(&self) -> Result<Backlog, Error> {
         self.read(|conn| {
@@ -89,20 +94,13 @@ impl Store {
     }
 }
 
-/// Locks and returns waiting deliveries, oldest first. Part of the intake's transaction.
-///
-/// Replicas wait for each other here: two intakes at once could take a resolved notice before the
-/// firing that it ends, and could wait for each other's incidents.
+/// What waits for the intake, oldest first.
 pub async fn waiting(conn: &mut Conn<'_>, at_most: i64) -> Result<Vec<Row>, Error> {
     type Columns = (String, String, String, i64, String);
-    let sql = dialect!(conn,
-        lite: "select id, scope, source, received_at_ms, body from delivery
-               where state = 'waiting' order by id limit $1",
-        pg: "select id, scope, source, received_at_ms, body from delivery
-             where state = 'waiting' order by id limit $1 for update",
-    );
-    let rows: Vec<Columns> =
-        db!(conn, c => sqlx::query_as(sql).bind(at_most).fetch_all(&mut **c).await)?;
+    let rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
+        "select id, scope, source, received_at_ms, body from delivery
+         where state = 'waiting' order by id limit $1"
+    ).bind(at_most).fetch_all(&mut **c).await)?;
     rows.into_iter()
         .map(|(id, scope, source, received_at_ms, body)| {
             Ok(Row {
@@ -117,12 +115,30 @@ pub async fn waiting(conn: &mut Conn<'_>, at_most: i64) -> Result<Vec<Row>, Erro
         .collect()
 }
 
-/// Marks a delivery as taken in.
-pub async fn mark_taken(conn: &mut Conn<'_>, id: DeliveryId, now_ms: i64) -> Result<(), Error> {
-    db!(conn, c => sqlx::query(
-        "update delivery set state = 'taken', taken_at_ms = $2 where id = $1"
-    ).bind(id.to_string()).bind(now_ms).execute(&mut **c).await.map(|_| ()))?;
-    Ok(())
+/// Marks deliveries as taken in; returns those that still waited. Part of the intake's transaction.
+///
+/// Replicas wait for each other here, since each begins with the oldest: two intakes at once could
+/// take a resolved notice before the firing that it ends, and could wait for each other's incidents.
+pub async fn take(
+    conn: &mut Conn<'_>,
+    ids: &[DeliveryId],
+    now_ms: i64,
+) -> Result<BTreeSet<DeliveryId>, Error> {
+    let sql = dialect!(conn,
+        lite: "update delivery set state = 'taken', taken_at_ms = $2
+               where state = 'waiting' and id in (select value from json_each($1))
+               returning id",
+        pg: "with mine as materialized (
+                 select id from delivery
+                 where state = 'waiting'
+                   and id in (select jsonb_array_elements_text(cast($1 as jsonb)))
+                 order by id for update)
+             update delivery set state = 'taken', taken_at_ms = $2
+             where id in (select id from mine) returning id",
+    );
+    let rows: Vec<(String,)> = db!(conn, c =>
+        sqlx::query_as(sql).bind(list(ids)).bind(now_ms).fetch_all(&mut **c).await)?;
+    rows.into_iter().map(|(id,)| parsed(id.parse(), "delivery id")).collect()
 }
 
 /// Sets a delivery aside that the intake cannot take, with the reason.
@@ -137,15 +153,15 @@ pub async fn mark_malformed(
     Ok(())
 }
 
-/// Inserts all rows. Batches are cut into powers of two, so that the prepared statements of a few
-/// sizes serve every batch.
+/// Inserts all rows.
 pub(super) async fn insert_many(conn: &mut Conn<'_>, acks: &[Ack]) -> Result<(), Error> {
-    let mut rest = acks;
-    while !rest.is_empty() {
-        let size = 1 << rest.len().min(64).ilog2();
-        let (chunk, after) = rest.split_at(size);
+    for chunk in chunks(acks) {
         db!(conn, c => {
-            let mut query = sqlx::query(AssertSqlSafe(insert_sql(size)));
+            let sql = format!(
+                "insert into delivery (id, scope, source, received_at_ms, state, problem, body)
+                 values {}", values(chunk.len(), 7)
+            );
+            let mut query = sqlx::query(AssertSqlSafe(sql));
             for Ack { row, .. } in chunk {
                 let (state, problem) = match &row.fate {
                     Fate::Waiting => ("waiting", None),
@@ -162,25 +178,8 @@ pub(super) async fn insert_many(conn: &mut Conn<'_>, acks: &[Ack]) -> Result<(),
             }
             query.execute(&mut **c).await.map(|_| ())
         })?;
-        rest = after;
     }
     Ok(())
-}
-
-fn insert_sql(rows: usize) -> String {
-    const COLUMNS: usize = 7;
-    let mut sql = String::from(
-        "insert into delivery (id, scope, source, received_at_ms, state, problem, body) values ",
-    );
-    for row in 0..rows {
-        sql.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 1..=COLUMNS {
-            let comma = if column == 1 { "" } else { ", " };
-            let _ = write!(sql, "{comma}${}", row * COLUMNS + column);
-        }
-        sql.push(')');
-    }
-    sql
 }
 
 /// Commits waiting acknowledgements together on Postgres, until told to stop.

@@ -1,10 +1,11 @@
 //! What others have to say about a stream, until the lease holder gives it a number.
 
-use super::db::{Conn, Store, db};
+use super::db::{Conn, Store, chunks, db, dialect, list, values};
 use super::timeline::Stream;
 use super::{Error, json, parsed};
 use crate::model::ids::{InboxId, IncidentId};
 use crate::model::timeline::Entry;
+use sqlx::AssertSqlSafe;
 
 /// A waiting entry.
 #[derive(Clone, PartialEq, Debug)]
@@ -27,7 +28,7 @@ impl Store {
 
     /// What waits for a stream, in the order of arrival.
     pub async fn inbox(&self, stream: Stream) -> Result<Vec<Item>, Error> {
-        self.read(move |conn| Box::pin(async move { waiting(conn, &stream, i64::MAX).await })).await
+        self.read(move |conn| Box::pin(async move { waiting(conn, &stream).await })).await
     }
 }
 
@@ -39,13 +40,56 @@ pub async fn tell(
     entry: &Entry,
 ) -> Result<(), Error> {
     put(conn, &Stream::incident(incident), at_ms, entry).await?;
-    // Always an update, so that it waits for a step under way: that step may be about to overwrite
-    // the time that looks early enough here.
-    db!(conn, c => sqlx::query(
-        "update incident
-         set due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end
-         where id = $1"
-    ).bind(incident.to_string()).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
+    wake(conn, [incident], at_ms).await
+}
+
+/// Brings entries to incidents, in this order, without waking anybody.
+pub async fn put_all(
+    conn: &mut Conn<'_>,
+    at_ms: i64,
+    entries: &[(IncidentId, Entry)],
+) -> Result<(), Error> {
+    for chunk in chunks(entries) {
+        let sql = format!(
+            "insert into inbox (id, stream_kind, stream_id, at_ms, body) values {}",
+            values(chunk.len(), 5)
+        );
+        db!(conn, c => {
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for (incident, entry) in chunk {
+                let stream = Stream::incident(*incident);
+                query = query
+                    .bind(InboxId::new().to_string())
+                    .bind(stream.kind)
+                    .bind(stream.id)
+                    .bind(at_ms)
+                    .bind(json(entry)?);
+            }
+            query.execute(&mut **c).await.map(|_| ())
+        })?;
+    }
+    Ok(())
+}
+
+/// Makes the next steps of incidents due.
+///
+/// Always an update, so that it waits for a step under way: that step may be about to overwrite the
+/// time that looks early enough here.
+pub async fn wake(
+    conn: &mut Conn<'_>,
+    incidents: impl IntoIterator<Item = IncidentId>,
+    at_ms: i64,
+) -> Result<(), Error> {
+    let sql = dialect!(conn,
+        lite: "update incident
+               set due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end
+               where id in (select value from json_each($1))",
+        pg: "update incident
+             set due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end
+             where id in (select jsonb_array_elements_text(cast($1 as jsonb)))",
+    );
+    db!(conn, c => sqlx::query(sql)
+        .bind(list(incidents)).bind(at_ms).execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }
 
@@ -69,16 +113,11 @@ pub async fn put(
     Ok(())
 }
 
-/// What waits for a stream, the first `at_most`.
-pub async fn waiting(
-    conn: &mut Conn<'_>,
-    stream: &Stream,
-    at_most: i64,
-) -> Result<Vec<Item>, Error> {
+/// What waits for a stream.
+pub async fn waiting(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Item>, Error> {
     let rows: Vec<(String, i64, String)> = db!(conn, c => sqlx::query_as(
-        "select id, at_ms, body from inbox where stream_kind = $1 and stream_id = $2
-         order by id limit $3"
-    ).bind(stream.kind).bind(&stream.id).bind(at_most).fetch_all(&mut **c).await)?;
+        "select id, at_ms, body from inbox where stream_kind = $1 and stream_id = $2 order by id"
+    ).bind(stream.kind).bind(&stream.id).fetch_all(&mut **c).await)?;
     rows.into_iter()
         .map(|(id, at_ms, body)| {
             Ok(Item {
@@ -106,9 +145,13 @@ pub async fn wake_if_waiting(
     Ok(())
 }
 
-/// Takes an item out, because it was folded into the timeline in the same transaction.
-pub async fn remove(conn: &mut Conn<'_>, id: InboxId) -> Result<(), Error> {
-    db!(conn, c => sqlx::query("delete from inbox where id = $1")
-        .bind(id.to_string()).execute(&mut **c).await.map(|_| ()))?;
+/// Takes items out, because they were folded into the timeline in the same transaction.
+pub async fn remove(conn: &mut Conn<'_>, ids: &[InboxId]) -> Result<(), Error> {
+    let sql = dialect!(conn,
+        lite: "delete from inbox where id in (select value from json_each($1))",
+        pg: "delete from inbox
+             where id in (select jsonb_array_elements_text(cast($1 as jsonb)))",
+    );
+    db!(conn, c => sqlx::query(sql).bind(list(ids)).execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Incident rows: opened and joined by the intake, claimed and leased by workers, listed for
 //! people.
 
-use super::db::{Conn, Store, db, dialect};
+use super::db::{Conn, Store, chunks, db, dialect, list, values};
 use super::{Error, key as indexed, parsed, text};
 use crate::model::alert::Severity;
 use crate::model::ids::IncidentId;
 use crate::model::incident::{IncidentRow, State};
-use sqlx::FromRow;
+use sqlx::{AssertSqlSafe, FromRow};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A claimed incident. The epoch fences every commit made under it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,7 +37,6 @@ pub enum Place {
     Open(IncidentId),
     /// One that ended a short while ago and continues.
     Ended(IncidentId),
-    Nowhere,
 }
 
 /// Which incidents to list.
@@ -331,49 +331,97 @@ async fn held(conn: &mut Conn<'_>, owner: &str, now_ms: i64) -> Result<u64, Erro
     Ok(count.unsigned_abs())
 }
 
-/// Finds where alerts with this key belong. `ended_after_ms` bounds how long an ended incident may
-/// be continued.
-pub async fn place(
+/// Finds where alerts with these keys belong; keys that nobody holds are left out.
+/// `ended_after_ms` bounds how long an ended incident may be continued.
+pub async fn places(
     conn: &mut Conn<'_>,
     scope: &str,
-    key: &str,
+    keys: &BTreeSet<&str>,
     ended_after_ms: i64,
-) -> Result<Place, Error> {
-    let open: Option<(String,)> = db!(conn, c => sqlx::query_as(
-        "select id from incident where scope = $1 and open_key = $2"
-    ).bind(scope).bind(indexed(key)).fetch_optional(&mut **c).await)?;
-    if let Some((id,)) = open {
-        return Ok(Place::Open(parsed(id.parse(), "incident id")?));
+) -> Result<BTreeMap<String, Place>, Error> {
+    type Columns = (String, String, i64, i64);
+    // Both halves are answered from an index; `or` would read the whole table.
+    let sql = dialect!(conn,
+        lite: "select i.correlation_key, i.id, cast(1 as bigint), cast(0 as bigint)
+               from json_each($2) k cross join incident i
+               where i.scope = $1 and i.open_key = k.value
+               union all
+               select i.correlation_key, i.id, 0, i.ended_at_ms
+               from json_each($2) k cross join incident i
+               where i.scope = $1 and i.correlation_key = k.value and i.ended_at_ms >= $3",
+        pg: "with k as materialized (
+                 select jsonb_array_elements_text(cast($2 as jsonb)) as value)
+             select i.correlation_key, i.id, cast(1 as bigint), cast(0 as bigint)
+             from k join incident i on i.scope = $1 and i.open_key = k.value
+             union all
+             select i.correlation_key, i.id, cast(0 as bigint), i.ended_at_ms
+             from k join incident i on i.scope = $1 and i.correlation_key = k.value
+                 and i.ended_at_ms >= $3",
+    );
+    let stored: BTreeMap<String, &str> =
+        keys.iter().map(|key| (indexed(key).into_owned(), *key)).collect();
+    let mut rows: Vec<Columns> = db!(conn, c => sqlx::query_as(sql)
+        .bind(scope)
+        .bind(list(stored.keys()))
+        .bind(ended_after_ms)
+        .fetch_all(&mut **c).await)?;
+    // The open one counts most, then the one that ended last.
+    rows.sort_by_key(|(_, _, open, ended_at_ms)| (*open, *ended_at_ms));
+    let mut places = BTreeMap::new();
+    for (key, id, open, _) in rows {
+        let id = parsed(id.parse(), "incident id")?;
+        let place = if open == 1 { Place::Open(id) } else { Place::Ended(id) };
+        if let Some(key) = stored.get(&key) {
+            places.insert((*key).to_owned(), place);
+        }
     }
-    let ended: Option<(String,)> = db!(conn, c => sqlx::query_as(
-        "select id from incident
-         where scope = $1 and correlation_key = $2 and ended_at_ms >= $3
-         order by ended_at_ms desc limit 1"
-    ).bind(scope).bind(indexed(key)).bind(ended_after_ms).fetch_optional(&mut **c).await)?;
-    match ended {
-        Some((id,)) => Ok(Place::Ended(parsed(id.parse(), "incident id")?)),
-        None => Ok(Place::Nowhere),
-    }
+    Ok(places)
 }
 
-/// Inserts a new incident unless another one holds the key; tells whether it did.
-pub async fn open(conn: &mut Conn<'_>, opening: &Opening) -> Result<u64, Error> {
-    Ok(db!(conn, c => sqlx::query(
-        "insert into incident (id, scope, title, severity, severity_rank, state, correlation_key,
-             open_key, opened_at_ms, updated_at_ms, due_at_ms, page_due_at_ms, lease_epoch, seq,
-             head)
-         values ($1, $2, $3, $4, $5, 'open', $6, $6, $7, $7, $7, $8, 0, 0, '')
-         on conflict (scope, open_key) where open_key is not null do nothing"
-    )
-        .bind(opening.id.to_string())
-        .bind(&opening.scope)
-        .bind(text(&opening.title))
-        .bind(opening.severity.as_str())
-        .bind(opening.severity.rank())
-        .bind(indexed(&opening.correlation_key))
-        .bind(opening.at_ms)
-        .bind(opening.page_due_at_ms)
-        .execute(&mut **c).await.map(|done| done.rows_affected()))?)
+/// Inserts new incidents unless others hold their keys; returns those that it inserted.
+pub async fn open_all(
+    conn: &mut Conn<'_>,
+    openings: &[Opening],
+) -> Result<BTreeSet<IncidentId>, Error> {
+    let mut opened = BTreeSet::new();
+    for chunk in chunks(openings) {
+        let sql = format!(
+            "insert into incident (id, scope, title, severity, severity_rank, state,
+                 correlation_key, open_key, opened_at_ms, updated_at_ms, due_at_ms,
+                 page_due_at_ms, lease_epoch, seq, head)
+             values {}
+             on conflict (scope, open_key) where open_key is not null do nothing
+             returning id",
+            values(chunk.len(), 15)
+        );
+        let rows: Vec<(String,)> = db!(conn, c => {
+            let mut query = sqlx::query_as(AssertSqlSafe(sql));
+            for opening in chunk {
+                let key = indexed(&opening.correlation_key);
+                query = query
+                    .bind(opening.id.to_string())
+                    .bind(&opening.scope)
+                    .bind(text(&opening.title))
+                    .bind(opening.severity.as_str())
+                    .bind(opening.severity.rank())
+                    .bind(State::Open.as_str())
+                    .bind(key.clone())
+                    .bind(key)
+                    .bind(opening.at_ms)
+                    .bind(opening.at_ms)
+                    .bind(opening.at_ms)
+                    .bind(opening.page_due_at_ms)
+                    .bind(0_i64)
+                    .bind(0_i64)
+                    .bind("");
+            }
+            query.fetch_all(&mut **c).await
+        })?;
+        for (id,) in rows {
+            opened.insert(parsed(id.parse(), "incident id")?);
+        }
+    }
+    Ok(opened)
 }
 
 /// Lets alerts join an ended incident again, unless another one holds the key; tells whether it
@@ -399,12 +447,24 @@ pub async fn reopen(
         .execute(&mut **c).await.map(|done| done.rows_affected()))?)
 }
 
-/// Whether the incident ended before this time, and nothing has opened it again.
-pub async fn ended_before(conn: &mut Conn<'_>, id: IncidentId, at_ms: i64) -> Result<bool, Error> {
-    let found: Option<(String,)> = db!(conn, c => sqlx::query_as(
-        "select id from incident where id = $1 and ended_at_ms < $2"
-    ).bind(id.to_string()).bind(at_ms).fetch_optional(&mut **c).await)?;
-    Ok(found.is_some())
+/// Which of these incidents ended before this time, and nothing has opened them again.
+pub async fn ended_before(
+    conn: &mut Conn<'_>,
+    ids: &BTreeSet<IncidentId>,
+    at_ms: i64,
+) -> Result<BTreeSet<IncidentId>, Error> {
+    let sql = dialect!(conn,
+        lite: "select i.id from json_each($1) k cross join incident i
+               where i.id = k.value and i.ended_at_ms < $2",
+        pg: "with k as materialized (
+                 select jsonb_array_elements_text(cast($1 as jsonb)) as value)
+             select i.id from k join incident i on i.id = k.value and i.ended_at_ms < $2",
+    );
+    let rows: Vec<(String,)> = db!(conn, c => sqlx::query_as(sql)
+        .bind(list(ids.iter().map(IncidentId::to_string)))
+        .bind(at_ms)
+        .fetch_all(&mut **c).await)?;
+    rows.into_iter().map(|(id,)| parsed(id.parse(), "incident id")).collect()
 }
 
 /// A person was paged for the incident.

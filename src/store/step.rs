@@ -73,16 +73,17 @@ impl Store {
 }
 
 async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> {
-    fence(conn, step).await?;
     let stream = Stream::incident(step.lease.incident_id);
-    let stored = timeline::append(conn, &stream, &step.after, &step.entries).await?;
-    if let Some(last) = stored.last() {
-        advance_head(conn, step, last).await?;
+    let links = timeline::chain(&stream, &step.after, &step.entries)?;
+    let end = links.last().map_or(&step.after, |link| &link.head);
+    fence(conn, step, end).await?;
+    timeline::append(conn, &stream, &links).await?;
+    if !step.folded.is_empty() {
+        inbox::remove(conn, &step.folded).await?;
     }
-    for id in &step.folded {
-        inbox::remove(conn, *id).await?;
+    if step.row.due_at_ms.is_none_or(|due_at_ms| due_at_ms > step.at_ms) {
+        inbox::wake_if_waiting(conn, step.lease.incident_id, step.at_ms).await?;
     }
-    inbox::wake_if_waiting(conn, step.lease.incident_id, step.at_ms).await?;
     // One order for everybody, so that two steps with the same outputs cannot wait for each other.
     let mut blobs: Vec<&blobs::Blob> = step.blobs.iter().collect();
     blobs.sort_by(|a, b| a.hash.cmp(&b.hash));
@@ -105,18 +106,19 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
         usage::add(conn, &step.lease.scope, step.at_ms, step.usage).await?;
     }
     crash::at(Point::BeforeCommit);
-    Ok(stored)
+    Ok(links.into_iter().map(timeline::Link::stored).collect())
 }
 
-/// Moves the row if the lease and the timeline are still those of the step, and locks it.
-async fn fence(conn: &mut Conn<'_>, step: &Step) -> Result<(), Error> {
+/// Moves the row to `end` if the lease and the timeline are still those of the step, and locks it.
+async fn fence(conn: &mut Conn<'_>, step: &Step, end: &Head) -> Result<(), Error> {
     let row = &step.row;
     // An incident that goes on after its key was given to a later one does without: claiming the
     // key would fail every one of its steps.
     let fenced = db!(conn, c => sqlx::query(
         "update incident
          set title = $5, severity = $6, severity_rank = $7, state = $8, due_at_ms = $9,
-             page_due_at_ms = $10, ended_at_ms = $11, updated_at_ms = $12,
+             page_due_at_ms = $10, ended_at_ms = $11, updated_at_ms = $12, seq = $14,
+             head = $15,
              open_key = case
                  when cast($11 as bigint) is not null then null
                  when exists (select 1 from incident o
@@ -138,15 +140,8 @@ async fn fence(conn: &mut Conn<'_>, step: &Step) -> Result<(), Error> {
         .bind(row.ended_at_ms)
         .bind(step.at_ms)
         .bind(&step.after.hash)
+        .bind(end.seq)
+        .bind(&end.hash)
         .execute(&mut **c).await.map(|done| done.rows_affected()))?;
     if fenced == 1 { Ok(()) } else { Err(Error::Fenced) }
-}
-
-async fn advance_head(conn: &mut Conn<'_>, step: &Step, last: &Stored) -> Result<(), Error> {
-    db!(conn, c => sqlx::query("update incident set seq = $2, head = $3 where id = $1")
-        .bind(step.lease.incident_id.to_string())
-        .bind(last.seq)
-        .bind(&last.hash)
-        .execute(&mut **c).await.map(|_| ()))?;
-    Ok(())
 }

@@ -1,8 +1,9 @@
 //! The chained history of a stream. Entries are only ever added.
 
-use super::db::{Conn, Store, db};
-use super::{Error, json, parsed};
+use super::db::{Conn, Store, chunks, db, values};
+use super::{Error, inbox, json, parsed};
 use crate::model::timeline::{Entry, Stored, VERSION, chain_hash};
+use sqlx::AssertSqlSafe;
 
 /// Names a stream: an incident, or the system itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +40,11 @@ impl Store {
     /// The whole history of a stream, in order.
     pub async fn timeline(&self, stream: Stream) -> Result<Vec<Stored>, Error> {
         self.read(move |conn| Box::pin(async move { load(conn, &stream).await })).await
+    }
+
+    /// The whole history of a stream and what waits in its inbox, both in order.
+    pub async fn file(&self, stream: Stream) -> Result<(Vec<Stored>, Vec<inbox::Item>), Error> {
+        self.read(move |conn| Box::pin(async move { file(conn, &stream).await })).await
     }
 
     /// Recomputes the chain of a stream. `Ok(None)` says that it is whole.
@@ -80,8 +86,36 @@ fn unless_last(end: &Head, wanted: &Head) -> Option<Broken> {
     Some(Broken { seq: end.seq.min(wanted.seq) + 1, why })
 }
 
+/// Reads a stream and what waits for it. One statement for both, because each is a message to
+/// another thread on SQLite and to another process on Postgres.
+async fn file(
+    conn: &mut Conn<'_>,
+    stream: &Stream,
+) -> Result<(Vec<Stored>, Vec<inbox::Item>), Error> {
+    type Columns = (i64, String, i64, String, String);
+    let mut rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
+        "select seq, '' as id, at_ms, body, hash from timeline
+         where stream_kind = $1 and stream_id = $2
+         union all
+         select cast(0 as bigint), id, at_ms, body, '' from inbox
+         where stream_kind = $1 and stream_id = $2"
+    ).bind(stream.kind).bind(&stream.id).fetch_all(&mut **c).await)?;
+    rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    let (mut history, mut waiting) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (seq, id, at_ms, body, hash) in rows {
+        let entry = parsed(serde_json::from_str::<Entry>(&body), "timeline entry")?;
+        if id.is_empty() {
+            history.push(Stored { seq, at_ms, entry, hash });
+        } else {
+            let id = parsed(id.parse(), "inbox id")?;
+            waiting.push(inbox::Item { id, at_ms, entry });
+        }
+    }
+    Ok((history, waiting))
+}
+
 /// Reads a stream inside a transaction or a read.
-pub async fn load(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Stored>, Error> {
+async fn load(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Stored>, Error> {
     rows(conn, stream)
         .await?
         .into_iter()
@@ -92,37 +126,66 @@ pub async fn load(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Stored>, E
         .collect()
 }
 
-/// Adds entries after `head`; returns them with their numbers and hashes. The caller holds the
-/// lease of the stream inside the same transaction.
-pub async fn append(
-    conn: &mut Conn<'_>,
+/// An entry in its place, as it will be written.
+pub struct Link<'a> {
+    pub head: Head,
+    pub at_ms: i64,
+    pub entry: &'a Entry,
+    body: String,
+}
+
+impl Link<'_> {
+    pub fn stored(self) -> Stored {
+        let Head { seq, hash } = self.head;
+        Stored { seq, at_ms: self.at_ms, entry: self.entry.clone(), hash }
+    }
+}
+
+/// Numbers and chains entries after `head`.
+pub fn chain<'a>(
     stream: &Stream,
     head: &Head,
-    entries: &[(i64, Entry)],
-) -> Result<Vec<Stored>, Error> {
+    entries: &'a [(i64, Entry)],
+) -> Result<Vec<Link<'a>>, Error> {
+    let path = stream.path();
     let mut head = head.clone();
-    let mut stored = Vec::with_capacity(entries.len());
-    for (at_ms, entry) in entries {
-        let body = json(entry)?;
-        let seq = head.seq + 1;
-        let hash = chain_hash(&head.hash, &stream.path(), seq, *at_ms, &body);
-        db!(conn, c => sqlx::query(
+    entries
+        .iter()
+        .map(|(at_ms, entry)| {
+            let body = json(entry)?;
+            let seq = head.seq + 1;
+            let hash = chain_hash(&head.hash, &path, seq, *at_ms, &body);
+            head = Head { seq, hash };
+            Ok(Link { head: head.clone(), at_ms: *at_ms, entry, body })
+        })
+        .collect()
+}
+
+/// Adds entries. The caller holds the lease of the stream inside the same transaction.
+pub async fn append(conn: &mut Conn<'_>, stream: &Stream, links: &[Link<'_>]) -> Result<(), Error> {
+    for chunk in chunks(links) {
+        let sql = format!(
             "insert into timeline (stream_kind, stream_id, seq, at_ms, kind, version, body, hash)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)"
-        )
-            .bind(stream.kind)
-            .bind(&stream.id)
-            .bind(seq)
-            .bind(at_ms)
-            .bind(entry.kind())
-            .bind(VERSION)
-            .bind(&body)
-            .bind(&hash)
-            .execute(&mut **c).await.map(|_| ()))?;
-        head = Head { seq, hash: hash.clone() };
-        stored.push(Stored { seq, at_ms: *at_ms, entry: entry.clone(), hash });
+             values {}",
+            values(chunk.len(), 8)
+        );
+        db!(conn, c => {
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for link in chunk {
+                query = query
+                    .bind(stream.kind)
+                    .bind(&stream.id)
+                    .bind(link.head.seq)
+                    .bind(link.at_ms)
+                    .bind(link.entry.kind())
+                    .bind(VERSION)
+                    .bind(&link.body)
+                    .bind(&link.head.hash);
+            }
+            query.execute(&mut **c).await.map(|_| ())
+        })?;
     }
-    Ok(stored)
+    Ok(())
 }
 
 /// Marks the row that [`links`] takes from the incident.

@@ -156,9 +156,15 @@ async fn commit(
     let mut finished = Vec::new();
     let mut worked = Duration::ZERO;
     let result = async {
-        let refused = begin(connection, &acks).await?;
+        let mut savepoint = "savepoint job";
+        let mut refused = BTreeMap::new();
+        if acks.is_empty() {
+            savepoint = "begin immediate; savepoint job";
+        } else {
+            refused = begin(connection, &acks).await?;
+        }
         let began = Instant::now();
-        let ran = run_jobs(connection, job, queues, began, &mut finished).await;
+        let ran = run_jobs(connection, savepoint, job, queues, &mut finished).await;
         worked = began.elapsed();
         ran?;
         connection.execute("commit").await?;
@@ -211,17 +217,18 @@ async fn begin(
     Ok(refused)
 }
 
-/// Runs jobs until none is left, time is up, or acknowledgements wait. A job that is taken up is
+/// Runs jobs until none is left, time is up, or acknowledgements wait. The first begins with
+/// `savepoint`. A job that is taken up is
 /// answered, whatever happens to the transaction.
 async fn run_jobs(
     connection: &mut SqliteConnection,
+    mut savepoint: &'static str,
     first: Option<Box<dyn Job>>,
     queues: &mut Queues,
-    began: Instant,
     finished: &mut Vec<Answer>,
 ) -> Result<(), Error> {
+    let began = Instant::now();
     let mut next = first;
-    let mut savepoint = "savepoint job";
     while let Some(job) = next {
         if let Err(error) = connection.execute(savepoint).await {
             let error = Error::from(error);

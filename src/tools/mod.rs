@@ -188,21 +188,27 @@ impl From<targets::Error> for Error {
 
 /// Every tool by name.
 #[derive(Clone, Default)]
-pub struct Register(BTreeMap<String, Arc<dyn Tool>>);
+pub struct Register {
+    tools: BTreeMap<String, Arc<dyn Tool>>,
+    specs: Arc<[ToolSpec]>,
+}
 
 impl Register {
     /// A register of these tools.
     pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
-        Self(tools.into_iter().map(|tool| (tool.spec().name.clone(), tool)).collect())
+        let tools: BTreeMap<String, Arc<dyn Tool>> =
+            tools.into_iter().map(|tool| (tool.spec().name.clone(), tool)).collect();
+        let specs = tools.values().map(|tool| tool.spec().clone()).collect();
+        Self { tools, specs }
     }
 
     pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
-        self.0.get(name)
+        self.tools.get(name)
     }
 
     /// The specs, in name order.
-    pub fn specs(&self) -> impl Iterator<Item = &ToolSpec> {
-        self.0.values().map(|tool| tool.spec())
+    pub fn specs(&self) -> &[ToolSpec] {
+        &self.specs
     }
 
     /// Checks and completes a call: known tool, right arguments, canonical names.
@@ -211,7 +217,7 @@ impl Register {
     /// Every complaint, in words for the mind that asked.
     pub fn complete(&self, call: &Call) -> Result<Call, String> {
         let Some(tool) = self.get(&call.tool) else {
-            let known: Vec<&str> = self.0.keys().map(String::as_str).collect();
+            let known: Vec<&str> = self.tools.keys().map(String::as_str).collect();
             return Err(format!("there is no tool '{}'; the tools are {known:?}", call.tool));
         };
         let complete =

@@ -162,6 +162,50 @@ async fn an_interrupted_demo_ends_its_processes_and_removes_its_folder() {
 }
 
 #[tokio::test]
+async fn a_person_who_rejects_is_obeyed() {
+    watchkeeper::clients::http::install_tls();
+    let mut demo = Demo::start(&["--interactive"]);
+    let last = async |demo: &mut Demo, text: &str| {
+        demo.says(text).await.split_whitespace().next_back().unwrap().to_owned()
+    };
+    let link = last(&mut demo, "Your turn. Open").await;
+    let name = last(&mut demo, "and sign in as").await;
+    let password = last(&mut demo, "with the password").await;
+    let (base, _) = link.split_once("/confirm/").unwrap();
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap();
+    let form = "application/x-www-form-urlencoded";
+    let login = client.post(format!("{base}/login")).header("content-type", form);
+    let login = login.body(format!("name={name}&password={password}&next=/")).send().await.unwrap();
+    let cookie = login.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap();
+    let page = client.get(&link).header("cookie", cookie).send().await.unwrap();
+    let html = page.text().await.unwrap();
+    let field = |field: &str| {
+        let (_, rest) = html.split_once(&format!("name=\"{field}\" value=\"")).unwrap();
+        rest.split('"').next().unwrap().to_owned()
+    };
+    let body = format!("csrf={}&call_hash={}", field("csrf"), field("call_hash"));
+    let answer = client.post(format!("{link}?approved=false")).header("cookie", cookie);
+    let answer = answer.header("content-type", form).body(body).send().await.unwrap();
+    assert_eq!(answer.status(), reqwest::StatusCode::SEE_OTHER);
+
+    let code = demo.ends().await;
+
+    assert_eq!(code, Some(0), "{}", demo.said);
+    for part in [
+        "demo-oncall rejected it",
+        "ok      ledger-db was not restarted, as you wished",
+        "restart_service (rejected)",
+        "handed to a person",
+    ] {
+        assert!(demo.said.contains(part), "{part:?} is missing:\n{}", demo.said);
+    }
+}
+
+#[tokio::test]
 async fn the_demo_takes_no_configuration_of_others() {
     let home = Home::new();
     let ran: Ran = run(&home.folder, None, &["demo", "--set", "listen=127.0.0.1:1"], "").await;

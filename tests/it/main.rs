@@ -13,6 +13,7 @@ mod clients;
 mod demo;
 mod house;
 mod lifecycle;
+mod model_mind;
 mod notify;
 mod promises;
 mod real_prometheus;

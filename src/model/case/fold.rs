@@ -70,7 +70,7 @@ impl Case {
             Entry::Escalated { why } => self.finish(Ending::Escalated, why, at_ms),
             Entry::MessageQueued { transition, urgency, message_id: _, title: _ } => {
                 self.announced.insert(transition.clone());
-                // A mind chooses where its note goes, so that it may have reached nobody on call.
+                // A mind's own words wake somebody, but they are no escalation: the deadline stays.
                 if *urgency == Urgency::Page && !transition.starts_with(NOTE) {
                     self.paged_at_ms.get_or_insert(at_ms);
                 }
@@ -132,6 +132,17 @@ impl Case {
         self.severity = self.severity.min(severity);
         // What was measured before says nothing of it.
         self.measured = None;
+        // The same labels fire once at a time: a later start, e.g. after Prometheus was restarted,
+        // takes the place of the earlier one, which will not get a notice of its own.
+        for earlier in &mut self.alerts {
+            let before = &earlier.alert;
+            if before.source == alert.source
+                && before.fingerprint == alert.fingerprint
+                && before.starts_at_ms < alert.starts_at_ms
+            {
+                earlier.resolved_at_ms.get_or_insert(alert.starts_at_ms);
+            }
+        }
         match self.alert_mut(&key) {
             Some(attached) => {
                 attached.alert = alert.clone();
@@ -146,13 +157,21 @@ impl Case {
                 });
             }
         }
-        // A firing alert under a resolved incident opens the work again.
-        if self.end.as_ref().is_some_and(|end| end.how == Ending::Resolved) {
+        let Some(end) = self.end.as_ref().filter(|end| end.how == Ending::Resolved) else { return };
+        if alert.starts_at_ms <= end.at_ms {
+            // It began before the end and was told late, as in a storm: measured once more first.
+            self.recheck = true;
+            self.end = None;
+            self.measured = None;
+            self.round_from_ms = stored.at_ms;
+        } else {
+            // A firing alert under a resolved incident opens the work again.
             self.reopen(stored);
         }
     }
 
     fn reopen(&mut self, stored: &Stored) {
+        self.recheck = false;
         self.round += 1;
         self.round_from_seq = stored.seq;
         self.round_from_ms = stored.at_ms;
@@ -169,6 +188,7 @@ impl Case {
 
     fn finish(&mut self, how: Ending, why: &str, at_ms: i64) {
         self.verification = None;
+        self.recheck = false;
         self.end = Some(End { how, why: why.to_owned(), at_ms });
     }
 
@@ -180,6 +200,9 @@ impl Case {
             if action.ended_at_ms.is_some() && action.verified.is_none() {
                 action.verified = Some(finding);
             }
+        }
+        if self.recheck && finding != Finding::Fixed {
+            self.reopen(stored);
         }
     }
 

@@ -9,6 +9,7 @@ fn the_tools_have_these_names_effects_and_arguments() {
     let shown: Vec<(String, Effect, String)> = bench
         .tools
         .specs()
+        .iter()
         .map(|spec| {
             let arg = |arg: &crate::model::tool::Arg| match (&arg.default, arg.required) {
                 (Some(default), _) => format!("{}={default}", arg.name),

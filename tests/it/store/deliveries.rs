@@ -26,7 +26,7 @@ async fn a_kept_delivery_waits_until_it_is_taken() {
 
         let id = first.id;
         store
-            .write(move |c| Box::pin(async move { deliveries::mark_taken(c, id, 2_000).await }))
+            .write(move |c| Box::pin(async move { deliveries::take(c, &[id], 2_000).await }))
             .await
             .unwrap();
         assert_eq!(waiting(&store, 10).await, std::slice::from_ref(&second));
@@ -141,16 +141,15 @@ async fn two_intakes_take_turns() {
             store.keep_delivery(row.clone()).await.unwrap();
         }
         let ((started, has_started), (release, go_on)) = (oneshot::channel(), oneshot::channel());
-        // The first sees two; the second must not go ahead with the third.
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        let (seen, all) = (ids[..2].to_vec(), ids.clone());
+        // The first saw two; the second, who saw all three, must not go ahead with the third.
         let first = store.write(move |conn| {
             Box::pin(async move {
-                let mine = deliveries::waiting(conn, 2).await?;
+                let taken = deliveries::take(conn, &seen, 2_000).await?;
                 let _ = started.send(());
                 let _ = go_on.await;
-                for row in &mine {
-                    deliveries::mark_taken(conn, row.id, 2_000).await?;
-                }
-                Ok(mine)
+                Ok(taken)
             })
         });
         let second = async {
@@ -166,11 +165,14 @@ async fn two_intakes_take_turns() {
                 }
                 panic!("the second intake did not wait");
             };
-            futures::join!(waiting(&store, 10), until_it_waits).0
+            let take = store.write(move |conn| {
+                Box::pin(async move { deliveries::take(conn, &all, 3_000).await })
+            });
+            futures::join!(take, until_it_waits).0
         };
         let (first, second) = futures::join!(first, second);
-        assert_eq!(first.unwrap(), rows[..2]);
-        assert_eq!(second, rows[2..]);
+        assert_eq!(first.unwrap(), ids[..2].iter().copied().collect());
+        assert_eq!(second.unwrap(), ids[2..].iter().copied().collect());
     })
     .await;
 }

@@ -52,8 +52,11 @@ pub fn opening(key: &str, severity: Severity, at_ms: i64) -> Opening {
 }
 
 pub async fn open(store: &Store, opening: &Opening) -> Result<u64, Error> {
-    let opening = opening.clone();
-    store.write(move |conn| Box::pin(async move { incidents::open(conn, &opening).await })).await
+    let openings = [opening.clone()];
+    let opened = store
+        .write(move |conn| Box::pin(async move { incidents::open_all(conn, &openings).await }))
+        .await?;
+    Ok(opened.len() as u64)
 }
 
 /// Opens an incident that is due and claims it.
@@ -65,14 +68,17 @@ pub async fn claimed(store: &Store, key: &str) -> Lease {
     leases.swap_remove(at)
 }
 
-pub async fn place(store: &Store, key: &str, ended_after_ms: i64) -> Place {
-    let key = key.to_owned();
-    store
-        .write(move |conn| {
-            Box::pin(async move { incidents::place(conn, SCOPE, &key, ended_after_ms).await })
+pub async fn place(store: &Store, key: &str, ended_after_ms: i64) -> Option<Place> {
+    let of = key.to_owned();
+    let places = store.write(move |conn| {
+        Box::pin(async move {
+            incidents::places(conn, SCOPE, &[of.as_str(), "nobody's"].into(), ended_after_ms).await
         })
-        .await
-        .unwrap()
+    });
+    let mut places = places.await.unwrap();
+    let place = places.remove(key);
+    assert_eq!(places, [].into());
+    place
 }
 
 pub fn said(by: &str) -> Entry {

@@ -4,10 +4,10 @@ use super::given::{SCOPE, claimed, now, open, opening, place, step};
 use crate::support::engines::for_each_engine;
 use futures::future::join_all;
 use std::collections::BTreeSet;
-use watchkeeper::model::alert::{Alert, Labels, Severity, Status};
+use watchkeeper::model::alert::{Alert, AlertKey, Labels, Severity, Status};
 use watchkeeper::model::ids::IncidentId;
 use watchkeeper::model::incident::{IncidentRow, State};
-use watchkeeper::store::alerts::{self, Known, Listed};
+use watchkeeper::store::alerts::{self, Known, Listed, Record};
 use watchkeeper::store::incidents::{self, Filter, Lease, Place};
 use watchkeeper::store::timeline::Head;
 use watchkeeper::store::{Error, Store};
@@ -68,15 +68,15 @@ async fn one_key_has_one_open_incident() {
 async fn alerts_find_their_incident_open_ended_or_nowhere() {
     for_each_engine(|ground| async move {
         let store = ground.store().await;
-        assert_eq!(place(&store, "disk", 0).await, Place::Nowhere);
+        assert_eq!(place(&store, "disk", 0).await, None);
         let lease = claimed(&store, "disk").await;
         let id = lease.incident_id;
-        assert_eq!(place(&store, "disk", 0).await, Place::Open(id));
+        assert_eq!(place(&store, "disk", 0).await, Some(Place::Open(id)));
         end(&store, &lease, 5_000).await;
-        assert_eq!(place(&store, "disk", 5_000).await, Place::Ended(id));
-        assert_eq!(place(&store, "disk", 5_001).await, Place::Nowhere);
+        assert_eq!(place(&store, "disk", 5_000).await, Some(Place::Ended(id)));
+        assert_eq!(place(&store, "disk", 5_001).await, None);
         assert_eq!(reopen(&store, id, 6_000).await.unwrap(), 1);
-        assert_eq!(place(&store, "disk", 0).await, Place::Open(id));
+        assert_eq!(place(&store, "disk", 0).await, Some(Place::Open(id)));
         let lease = store.claim("worker", 1, now(), 60_000).await.unwrap().remove(0);
         assert_eq!(lease.incident_id, id);
         end(&store, &lease, 7_000).await;
@@ -84,12 +84,12 @@ async fn alerts_find_their_incident_open_ended_or_nowhere() {
         // A later one took the key, so that the old one stays ended, and both can still be stepped.
         let later = claimed(&store, "disk").await;
         assert_eq!(reopen(&store, id, 8_000).await.unwrap(), 0);
-        assert_eq!(place(&store, "disk", 0).await, Place::Open(later.incident_id));
+        assert_eq!(place(&store, "disk", 0).await, Some(Place::Open(later.incident_id)));
         ground.sql(format!("update incident set due_at_ms = 1 where id = '{id}'")).await;
         let old = store.claim("worker", 1, now(), 60_000).await.unwrap().remove(0);
         assert_eq!(old.incident_id, id);
         store.commit(step(&old, &Head::default())).await.unwrap();
-        assert_eq!(place(&store, "disk", 0).await, Place::Open(later.incident_id));
+        assert_eq!(place(&store, "disk", 0).await, Some(Place::Open(later.incident_id)));
     })
     .await;
 }
@@ -323,9 +323,11 @@ async fn a_firing_is_one_row_however_often_it_is_told() {
             async move {
                 store
                     .write(move |c| {
-                        Box::pin(
-                            async move { alerts::record(c, SCOPE, &alert, Some(id), at_ms).await },
-                        )
+                        Box::pin(async move {
+                            let incident = Some(id);
+                            let record = Record { alert: &alert, incident, deliveries: 1 };
+                            alerts::record_all(c, SCOPE, &[record], at_ms).await
+                        })
                     })
                     .await
                     .unwrap();
@@ -336,14 +338,16 @@ async fn a_firing_is_one_row_however_often_it_is_told() {
         alert.ends_at_ms = Some(900);
         alert.annotations = [("summary".to_owned(), "10 %".to_owned())].into();
         record(&alert, 2_000).await;
-        let key = alert.key();
+        let key = alerts::stored_key(&alert);
+        let other = AlertKey { starts_at_ms: 501, ..key.clone() };
+        let keys = [key.clone(), other];
         let known = store
-            .write(move |c| Box::pin(async move { alerts::find(c, SCOPE, &key).await }))
+            .write(move |c| Box::pin(async move { alerts::find_all(c, SCOPE, &keys).await }))
             .await
             .unwrap();
         let wanted =
             Known { incident_id: Some(incident.id), status: Status::Resolved, last_seen_ms: 2_000 };
-        assert_eq!(known, Some(wanted));
+        assert_eq!(known, [(key, wanted)].into());
         let listed = store.alerts_of(incident.id).await.unwrap();
         // A key too long for an index is stored short, and found all the same.
         let fingerprint = listed[0].alert.fingerprint.clone();
@@ -375,7 +379,7 @@ async fn a_key_of_any_length_opens_once() {
             let first = opening(&key, Severity::Warning, 1_000);
             assert_eq!(open(&store, &first).await.unwrap(), 1);
             assert_eq!(open(&store, &opening(&key, Severity::Warning, 1_000)).await.unwrap(), 0);
-            assert_eq!(place(&store, &key, 0).await, Place::Open(first.id));
+            assert_eq!(place(&store, &key, 0).await, Some(Place::Open(first.id)));
         }
     })
     .await;

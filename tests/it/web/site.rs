@@ -216,7 +216,9 @@ impl Site {
             Entry::AlertFired { alert: alert(title), severity: Severity::Warning },
         ];
         self.store
-            .write(move |conn| Box::pin(async move { incidents::open(conn, &opening).await }))
+            .write(move |conn| {
+                Box::pin(async move { incidents::open_all(conn, &[opening]).await })
+            })
             .await
             .unwrap();
         self.append(id, entries).await;
@@ -238,16 +240,17 @@ impl Site {
     /// Adds entries to an incident's timeline, as its worker would.
     pub async fn append(&self, id: IncidentId, entries: Vec<Entry>) {
         let entries: Vec<(i64, Entry)> = entries.into_iter().map(|entry| (NOW_MS, entry)).collect();
+        let stream = Stream::incident(id);
+        let known = self.store.timeline(stream.clone()).await.unwrap();
+        let head = known.last().map_or_else(Head::default, |last| Head {
+            seq: last.seq,
+            hash: last.hash.clone(),
+        });
         self.store
             .write(move |conn| {
                 Box::pin(async move {
-                    let stream = Stream::incident(id);
-                    let known = timeline::load(conn, &stream).await?;
-                    let head = known.last().map_or_else(Head::default, |last| Head {
-                        seq: last.seq,
-                        hash: last.hash.clone(),
-                    });
-                    timeline::append(conn, &stream, &head, &entries).await.map(|_| ())
+                    let links = timeline::chain(&stream, &head, &entries)?;
+                    timeline::append(conn, &stream, &links).await
                 })
             })
             .await
