@@ -167,7 +167,6 @@ impl Draft {
     /// The step as the store commits it.
     pub fn into_step(self, next: Next, page_due_at_ms: Option<i64>) -> Step {
         let state = self.case.state();
-        let ended_at_ms = self.case.end.as_ref().map(|end| end.at_ms);
         Step {
             lease: self.lease,
             after: self.after,
@@ -183,8 +182,7 @@ impl Draft {
                     Next::WhenTold => None,
                 },
                 page_due_at_ms,
-                // What is told afterwards does not move the end.
-                ended_at_ms: ended_at_ms.filter(|_| state == State::Resolved),
+                ended_at_ms: (state == State::Resolved).then_some(self.now_ms),
             },
             actions: self.changes,
             intent: None,

@@ -381,7 +381,7 @@ mod tests {
     fn nobody_has_taken_the_next_round() {
         let taken = Entry::Acknowledged { by: "ada".into() };
         let over = Entry::Resolved { by: "it was measured".into() };
-        let again = case([fired(1), taken, over, fired(2)]);
+        let again = case([fired(1), taken, over, fired(9_000)]);
         assert_eq!((again.round, again.acknowledged), (2, None));
     }
 
