@@ -26,6 +26,10 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// So many alerts of a storm are looked for in Prometheus; when none of them fires there, a person
+/// is asked.
+const CONFIRMED_MAX: usize = 50;
+
 /// The door and what it has to know.
 pub struct Gate {
     pub checker: Checker,
@@ -277,7 +281,7 @@ impl Gate {
     /// name the same targets.
     async fn confirm_firing(&self, facts: &Facts) -> Firing {
         let Some(prometheus) = &self.prometheus else { return Firing::NoSource };
-        for labels in &facts.labels {
+        for labels in facts.labels.iter().take(CONFIRMED_MAX) {
             match prometheus.firing(labels).await {
                 Ok(PrometheusFiring::Yes { unconfirmed, .. })
                     if !unconfirmed.iter().any(|label| self.target_labels.contains(label)) =>

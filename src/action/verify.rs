@@ -14,6 +14,9 @@ use crate::model::time::parse_duration_ms;
 use serde_json::json;
 use std::sync::Arc;
 
+/// Each alert costs up to three queries.
+const ALERTS_MAX: usize = 100;
+
 /// Measures incidents.
 pub struct Verifier {
     pub prometheus: Option<Prometheus>,
@@ -51,7 +54,7 @@ impl Verifier {
             return Plan { by: "resolved notice".into(), for_ms: self.wait_ms };
         };
         let mut plan = Plan { by: "resolved notice".into(), for_ms: self.wait_ms };
-        for alert in case.firing() {
+        for alert in case.firing().take(ALERTS_MAX) {
             if let Ok(Some(rule)) = prometheus.rule_for(&alert.labels).await {
                 let needed = longest_range_ms(&rule.expr) + 2 * rule.interval_ms;
                 plan = Plan { by: rule.expr, for_ms: plan.for_ms.max(self.bounded(needed)) };
@@ -74,11 +77,21 @@ impl Verifier {
         if let Err(error) = prometheus.health().await {
             return Reading::Nothing(format!("Prometheus is not healthy: {error}"));
         }
-        if let Some(verify) = self.verify_of(case) {
-            return by_runbook(prometheus, verify, case, located).await;
+        let firing = case.firing().count();
+        if firing > ALERTS_MAX {
+            return Reading::Nothing(format!("{firing} alerts fire, too many to measure each"));
         }
-        let mut last = Reading::Nothing("no alert is left to measure".into());
-        for alert in case.firing() {
+        let runbook = self.runbooks.of_case(case).and_then(|r| Some((r, r.verify.as_ref()?)));
+        let mut last = match runbook {
+            Some((_, verify)) => by_runbook(prometheus, verify, case, located).await,
+            None => Reading::Nothing("no alert is left to measure".into()),
+        };
+        if runbook.is_some() && !matches!(last, Reading::Fixed(_)) {
+            return last;
+        }
+        // The runbook's query says nothing of alerts that are not its own.
+        let own = |alert: &Alert| runbook.is_some_and(|(r, _)| r.fits(&alert.labels));
+        for alert in case.firing().filter(|alert| !own(alert)) {
             last = by_rule(prometheus, alert).await;
             if !matches!(last, Reading::Fixed(_)) {
                 return last;

@@ -25,6 +25,9 @@ pub struct Caps {
     pub annotation_bytes_max: usize,
 }
 
+/// A storm brings thousands of alerts; a model is shown the first ones and told how many there are.
+const ALERTS_SHOWN: usize = 20;
+
 const SYSTEM_EN: &str = "\
 You are the on-call engineer for the incident below. Find the root cause with the read-only tools, \
 then propose the smallest change that helps, then conclude.
@@ -122,20 +125,24 @@ fn briefing(view: View<'_>, caps: Caps) -> String {
         names(&view.located.hosts),
         names(&view.located.services),
     );
-    for missing in &view.located.missing {
+    for missing in view.located.missing.iter().take(ALERTS_SHOWN) {
         text.push_str(&format!(
             "The label {} names a target that the inventory lacks: metrics only, no changes.\n",
             missing.label
         ));
     }
-    for attached in &case.alerts {
+    if case.alerts.len() > ALERTS_SHOWN {
+        let (all, firing) = (case.alerts.len(), case.firing().count());
+        text.push_str(&format!("{all} alerts, {firing} firing; the first {ALERTS_SHOWN}:\n"));
+    }
+    for attached in case.alerts.iter().take(ALERTS_SHOWN) {
         let alert = &attached.alert;
         let state = if attached.resolved_at_ms.is_some() { "resolved" } else { "firing" };
         let mut body = format!("alert {} since {}\n", state, format_ms(alert.starts_at_ms));
         for (name, value) in alert.labels.iter().chain(&alert.annotations) {
             body.push_str(&format!("{name}: {}\n", cut(value, caps.annotation_bytes_max)));
         }
-        text.push_str(&block(case, &alert.fingerprint, &body));
+        text.push_str(&block(case, &alert.fingerprint, &cut(&body, caps.output_bytes_max / 2)));
     }
     text
 }

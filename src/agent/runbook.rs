@@ -60,7 +60,7 @@ fn next(runbooks: &Runbooks, view: View<'_>, clean_roots: &[String]) -> Thought 
     let lookup = |name: &str| runbooks::lookup(view.case, view.located, name);
     let mut told = Told::default();
     for step in &runbook.steps {
-        if let Some(answer) = answer_of(view.case, step) {
+        if let Some(answer) = answer_of(view.case, runbook, step) {
             told.add(step, answer);
             if answer.outcome != Success::Ok && step.on_failure == OnFailure::Stop {
                 let why = format!("step '{}' {}: {}", step.id, word(answer.outcome), answer.text);
@@ -80,7 +80,7 @@ fn next(runbooks: &Runbooks, view: View<'_>, clean_roots: &[String]) -> Thought 
             Ok(args) => Thought {
                 said: format!("Runbook '{}', step '{}'.", runbook.name, step.id),
                 calls: vec![Asked {
-                    id: call_id(view.case, step),
+                    id: call_id(view.case, runbook, step),
                     tool: step.tool.clone(),
                     args: Ok(args),
                 }],
@@ -105,13 +105,14 @@ fn conclude(conclusion: Conclusion) -> Thought {
     }
 }
 
-/// The same step of the same round has the same id, however often the process restarts.
-fn call_id(case: &Case, step: &Step) -> String {
-    format!("r{}_{}", case.round, step.id)
+/// The same step of the same round has the same id, however often the process restarts. An alert
+/// that joins may bring another runbook, whose steps may be called the same.
+fn call_id(case: &Case, runbook: &Runbook, step: &Step) -> String {
+    format!("r{}_{}_{}", case.round, runbook.name, step.id)
 }
 
-fn answer_of<'a>(case: &'a Case, step: &Step) -> Option<&'a CallAnswer> {
-    let id = call_id(case, step);
+fn answer_of<'a>(case: &'a Case, runbook: &Runbook, step: &Step) -> Option<&'a CallAnswer> {
+    let id = call_id(case, runbook, step);
     case.current_turns()
         .flat_map(|turn| &turn.calls)
         .find(|call| call.request.id == id)

@@ -33,6 +33,10 @@ pub(super) enum Flow {
     Rest(Next),
 }
 
+/// What others brought is folded in so many at a time: ten thousand alerts in one transaction would
+/// outlast its time limit, and so would every repetition.
+const EVENTS_MAX: usize = 500;
+
 /// A step in one process may cross this many states before it is committed; more is a bug.
 const STATES_MAX: usize = 32;
 
@@ -42,9 +46,10 @@ const STATES_MAX: usize = 32;
 /// `Fenced`: somebody else has the incident. Anything else: nothing was written, try again.
 pub async fn advance(desk: &Desk, lease: &Lease) -> Result<Next, Error> {
     let stream = Stream::incident(lease.incident_id);
-    let (history, waiting) = desk.store.file(stream).await?;
+    let (history, mut waiting) = desk.store.file(stream).await?;
+    waiting.truncate(EVENTS_MAX);
     let mut draft = Draft::new(lease.clone(), history, desk.clock.now_ms());
-    events::fold(&mut draft, waiting);
+    events::fold(desk, &mut draft, waiting);
     for _ in 0..STATES_MAX {
         let flow = match draft.case.state() {
             State::Open => investigate::open(desk, &mut draft).await?,

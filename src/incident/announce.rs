@@ -7,9 +7,12 @@ use crate::model::alert::Severity;
 use crate::model::call::sha256_hex;
 use crate::model::case::Case;
 use crate::model::entity::Located;
-use crate::model::ids::MessageId;
+use crate::model::ids::{IncidentId, MessageId};
 use crate::model::message::{Event, Link, Message, Urgency};
 use crate::model::verdict::Autonomy;
+
+/// Of the targets that the inventory lacks, so many are named.
+const MISSING_SHOWN: usize = 5;
 
 /// The incident was opened.
 pub(super) fn started(desk: &Desk, case: &Case, located: &Located, level: Autonomy) -> Message {
@@ -19,7 +22,8 @@ pub(super) fn started(desk: &Desk, case: &Case, located: &Located, level: Autono
     if let Some(lead) = case.lead() {
         message.paragraphs.push(lead.summary().to_owned());
     }
-    for missing in &located.missing {
+    // A storm may name thousands.
+    for missing in located.missing.iter().take(MISSING_SHOWN) {
         message.paragraphs.push(format!(
             "{}={} is not in the inventory, so it is looked at by metrics only and nothing is \
              changed. Add: {}",
@@ -101,6 +105,19 @@ pub(super) fn overdue(desk: &Desk, case: &Case) -> Message {
     message
 }
 
+/// Something more fires under an incident that a person was handed.
+pub(super) fn joined(desk: &Desk, case: &Case, urgency: Urgency) -> Message {
+    let mut message = base(desk, case, Event::Escalated, urgency);
+    let firing = case.firing().count();
+    message.paragraphs.push(format!(
+        "More alerts fire under this incident, which waits for a person; {firing} fire by now. \
+         Nothing is investigated any more."
+    ));
+    let last = case.firing().last().map(|alert| alert.summary().to_owned());
+    message.paragraphs.extend(last);
+    message
+}
+
 /// A change may or may not have happened.
 pub(super) fn unknown_outcome(desk: &Desk, case: &Case, action: &Action) -> Message {
     let mut message = base(desk, case, Event::Escalated, loudness(case));
@@ -152,8 +169,27 @@ pub(super) fn model_down(desk: &Desk, scope: &str, why: &str) -> Message {
     }
 }
 
+/// The steps of an incident fail again and again.
+pub(super) fn stuck(desk: &Desk, scope: &str, id: IncidentId, why: &str) -> Message {
+    Message {
+        id: MessageId::new(),
+        scope: scope.to_owned(),
+        incident_id: None,
+        event: Event::Health,
+        urgency: Urgency::Page,
+        severity: Severity::Critical,
+        title: "An incident does not go on; a person has to take over".into(),
+        facts: vec![("Incident".into(), id.to_string())],
+        paragraphs: vec![why.to_owned()],
+        links: vec![link(desk, "Incident", &format!("/incidents/{id}"))],
+        dedup_key: format!("watchkeeper-stuck-{id}"),
+        created_at_ms: desk.clock.now_ms(),
+        channels: Vec::new(),
+    }
+}
+
 /// Mere information wakes nobody.
-fn loudness(case: &Case) -> Urgency {
+pub(super) fn loudness(case: &Case) -> Urgency {
     match case.severity {
         Severity::Critical | Severity::Warning => Urgency::Page,
         Severity::Info => Urgency::Tell,

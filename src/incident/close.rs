@@ -10,7 +10,6 @@ use crate::store::Error;
 /// Announces the ending and writes the report once.
 pub(super) fn close(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
     let Some(end) = draft.case.end.clone() else { return Ok(Flow::Go) };
-    acknowledge(desk, draft);
     let round = draft.case.round;
     match end.how {
         Ending::Resolved => {
@@ -37,11 +36,4 @@ pub(super) fn close(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
         draft.add(Entry::ReportWritten { hash });
     }
     Ok(Flow::Rest(Next::WhenTold))
-}
-
-fn acknowledge(desk: &Desk, draft: &mut Draft) {
-    if let Some((by, _)) = draft.case.acknowledged.clone() {
-        let message = announce::acknowledged(desk, &draft.case, &by);
-        draft.announce(&format!("acknowledged:{}", draft.case.round), message);
-    }
 }

@@ -4,9 +4,12 @@
 //! with a reason. What a folded event sets in motion (superseding, resolving) follows here too.
 
 use super::draft::Draft;
+use super::{Desk, announce};
 use crate::model::action::{ActionState, Answer};
+use crate::model::alert::Severity;
 use crate::model::case::Case;
 use crate::model::incident::State;
+use crate::model::message::Urgency;
 use crate::model::timeline::{Entry, Success};
 use crate::store::inbox::Item;
 
@@ -17,11 +20,17 @@ pub(super) enum Reaction {
     Ignore(&'static str),
 }
 
+/// Whoever took an incident is not paged for it again within a shift.
+const SHIFT_MS: i64 = 8 * 3_600_000;
+
 /// Folds what waits into the draft, in the order of arrival.
-pub(super) fn fold(draft: &mut Draft, waiting: Vec<Item>) {
+pub(super) fn fold(desk: &Desk, draft: &mut Draft, waiting: Vec<Item>) {
+    let severity = draft.case.severity;
+    let mut joined = false;
     for item in waiting {
         match react(&draft.case, &item.entry) {
             Reaction::Fold => {
+                joined |= joins_escalated(&draft.case, &item.entry);
                 draft.add_at(item.at_ms, item.entry.clone());
                 tell_rejection(draft, &item.entry);
             }
@@ -35,6 +44,37 @@ pub(super) fn fold(draft: &mut Draft, waiting: Vec<Item>) {
         draft.fold(item.id);
     }
     after_events(draft);
+    if joined {
+        tell_joined(desk, draft, severity);
+    }
+    if let Some((by, _)) = draft.case.acknowledged.clone() {
+        let message = announce::acknowledged(desk, &draft.case, &by);
+        draft.announce(&format!("acknowledged:{}", draft.case.round), message);
+    }
+}
+
+/// Whether an alert begins to fire under an incident that was handed to a person: no investigation
+/// will speak of it.
+fn joins_escalated(case: &Case, entry: &Entry) -> bool {
+    let Entry::AlertFired { alert, .. } = entry else { return false };
+    case.state() == State::Escalated && !case.is_firing(&alert.key())
+}
+
+/// Says so at once for each severity, and then once an hour.
+fn tell_joined(desk: &Desk, draft: &mut Draft, before: Severity) {
+    if draft.case.state() != State::Escalated {
+        return;
+    }
+    let Some(end) = draft.case.end.clone() else { return };
+    let taken =
+        draft.case.acknowledged.as_ref().is_some_and(|(_, at_ms)| {
+            draft.case.severity >= before && draft.now_ms - at_ms < SHIFT_MS
+        });
+    let urgency = if taken { Urgency::Tell } else { announce::loudness(&draft.case) };
+    let message = announce::joined(desk, &draft.case, urgency);
+    let hours = (draft.now_ms - end.at_ms) / 3_600_000;
+    let severity = draft.case.severity.as_str();
+    draft.announce(&format!("joined:{}:{severity}:{hours}", draft.case.round), message);
 }
 
 /// The matrix.
@@ -45,13 +85,15 @@ pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
         Entry::Opened { .. } => Reaction::Fold,
         // A firing alert joins in every state, and opens a resolved incident again.
         Entry::AlertFired { .. } => Reaction::Fold,
-        // Also after the end, so that no alert looks as if it were still firing.
+        // Of a resolved incident, too: should it open again, this alert is no reason.
         Entry::AlertResolved { .. } => Reaction::Fold,
-        Entry::Decided { action_id, .. } | Entry::Counted { action_id, .. } => match case.action(*action_id).map(|a| a.state) {
-            Some(ActionState::Awaiting) => Reaction::Fold,
-            Some(_) => Reaction::Ignore("the action no longer waits for a decision"),
-            None => Reaction::Ignore("the incident has no such action"),
-        },
+        Entry::Decided { action_id, .. } | Entry::Counted { action_id, .. } => {
+            match case.action(*action_id).map(|a| a.state) {
+                Some(ActionState::Awaiting) => Reaction::Fold,
+                Some(_) => Reaction::Ignore("the action no longer waits for a decision"),
+                None => Reaction::Ignore("the incident has no such action"),
+            }
+        }
         Entry::Acknowledged { .. } => match state {
             State::Resolved => Reaction::Ignore("there is nothing left to take over"),
             State::Open

@@ -21,6 +21,12 @@ use std::sync::Arc;
 /// other peer of an Alertmanager pair; Alertmanager's default group_interval is five minutes.
 const LATE_COPY_MS: i64 = 5 * 60 * 1000;
 
+/// So long an alert may linger after its incident was measured to be over: the ranges in its rule,
+/// `keep_firing_for` and Alertmanager's intervals all delay the resolved notice.
+const LINGER_MS: i64 = 30 * 60 * 1000;
+/// Of a title from labels, so much is kept.
+const TITLE_BYTES_MAX: usize = 300;
+
 /// How alerts are grouped.
 pub struct Correlator {
     /// Labels that make the key; `host` and `service` mean the resolved targets.
@@ -63,11 +69,16 @@ pub async fn take_all(
     }
     let keys: BTreeSet<&AlertKey> = arrivals.iter().map(|(key, _)| key).collect();
     let known = alerts::find_all(conn, scope, keys).await?;
+    let outlived = outlived(conn, &known, now_ms).await?;
     // An alert that is known to fire has its incident already.
     let homeless: Vec<(usize, String)> = arrivals
         .iter()
         .enumerate()
-        .filter(|(_, (key, _))| known.get(key).is_none_or(|known| known.status == Status::Resolved))
+        .filter(|(_, (key, _))| {
+            known
+                .get(key)
+                .is_none_or(|known| known.status == Status::Resolved || outlives(&outlived, known))
+        })
         .map(|(i, (_, arrival))| (i, correlator.key(arrival.alert)))
         .collect();
     let keys: BTreeSet<&str> = homeless.iter().map(|(_, key)| key.as_str()).collect();
@@ -82,6 +93,7 @@ pub async fn take_all(
         scope,
         now_ms,
         known,
+        outlived,
         places,
         openings: Vec::new(),
         news: Vec::new(),
@@ -101,6 +113,7 @@ struct Batch<'a> {
     scope: &'a str,
     now_ms: i64,
     known: BTreeMap<AlertKey, Known>,
+    outlived: BTreeSet<IncidentId>,
     places: BTreeMap<String, Place>,
     openings: Vec<Opening>,
     /// Entries for incidents, in order.
@@ -119,10 +132,15 @@ impl<'a> Batch<'a> {
     ) -> Result<(), Error> {
         let alert = arrival.alert;
         match (self.known.get(key).cloned(), alert.status) {
-            (Some(known), Status::Firing) if known.status == Status::Firing => {
+            (Some(known), Status::Firing)
+                if known.status == Status::Firing && !outlives(&self.outlived, &known) =>
+            {
                 self.record(key, alert, known.incident_id);
             }
-            (Some(known), Status::Firing) if self.now_ms - known.last_seen_ms < LATE_COPY_MS => {
+            (Some(known), Status::Firing)
+                if known.status == Status::Resolved
+                    && self.now_ms - known.last_seen_ms < LATE_COPY_MS =>
+            {
                 tracing::debug!(fingerprint = %alert.fingerprint, "ignored a late firing copy");
             }
             (Some(known), Status::Resolved) => {
@@ -169,10 +187,16 @@ impl<'a> Batch<'a> {
         arrival: Arrival<'_>,
         key: String,
     ) -> Result<IncidentId, Error> {
+        let severity = self.correlator.severity(&arrival.alert.labels);
+        let page_due_at_ms = self.correlator.page_after_ms(severity).map(|ms| self.now_ms + ms);
         let id = match self.places.get(&key).copied() {
             Some(Place::Open(id)) => return Ok(id),
             // Somebody else may have reopened it, or opened another one, since the look.
-            Some(Place::Ended(id)) if incidents::reopen(conn, id, self.now_ms).await? == 1 => id,
+            Some(Place::Ended(id))
+                if incidents::reopen(conn, id, self.now_ms, page_due_at_ms).await? == 1 =>
+            {
+                id
+            }
             Some(Place::Ended(_)) => now_open(conn, self.scope, &key).await?,
             None => self.open(arrival, &key),
         };
@@ -229,6 +253,28 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// Incidents that ended long ago, of alerts that are known to fire.
+async fn outlived(
+    conn: &mut Conn<'_>,
+    known: &BTreeMap<AlertKey, Known>,
+    now_ms: i64,
+) -> Result<BTreeSet<IncidentId>, Error> {
+    let of: BTreeSet<IncidentId> = known
+        .values()
+        .filter(|known| known.status == Status::Firing)
+        .filter_map(|known| known.incident_id)
+        .collect();
+    if of.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    incidents::ended_before(conn, &of, now_ms - LINGER_MS).await
+}
+
+/// Whether an alert still fires long after its incident was measured to be over: then it is not.
+fn outlives(outlived: &BTreeSet<IncidentId>, known: &Known) -> bool {
+    known.status == Status::Firing && known.incident_id.is_some_and(|id| outlived.contains(&id))
+}
+
 /// The incident that holds the key by now. None at all means that it was closed in between: the
 /// batch is taken again.
 async fn now_open(conn: &mut Conn<'_>, scope: &str, key: &str) -> Result<IncidentId, Error> {
@@ -277,12 +323,14 @@ impl Correlator {
         let located = (self.locate)(&alert.labels);
         let service = target(&located.services, &alert.labels, &["service"]);
         let host = target(&located.hosts, &alert.labels, &["instance", "host"]);
-        match (service.is_empty(), host.is_empty()) {
+        let mut title = match (service.is_empty(), host.is_empty()) {
             (true, true) => alert.name().to_owned(),
             (false, true) => format!("{}: {service}", alert.name()),
             (true, false) => format!("{} on {host}", alert.name()),
             (false, false) => format!("{}: {service} on {host}", alert.name()),
-        }
+        };
+        title.truncate(title.floor_char_boundary(TITLE_BYTES_MAX));
+        title
     }
 }
 

@@ -139,7 +139,8 @@ fn take_turn(desk: &Desk, draft: &mut Draft, mind: &str, thought: Thought, durat
     let facts = desk.facts(&draft.case);
     for (asked, completed, effect) in asked {
         match completed {
-            Err(complaint) => draft.answer(&asked.id, Success::Refused, complaint),
+            // It may repeat what the mind wrote, of any length.
+            Err(complaint) => fail(desk, draft, &asked.id, Success::Refused, &complaint, 0),
             Ok(call) => match effect {
                 Effect::Read | Effect::Talk => judge_look(desk, draft, &facts, &asked.id, &call),
                 Effect::Write => {
@@ -291,20 +292,30 @@ async fn look(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
             }
             Ok(Done::Proposal(request)) => confirm_request(desk, draft, call_id, request),
             Err(ToolError::Tell(why) | ToolError::OutcomeUnknown(why)) => {
-                let (text, output) =
-                    draft.keep_output(&desk.redactor, &why, desk.policy.output_bytes_max);
-                draft.add(Entry::Answered {
-                    call_id: call_id.clone(),
-                    outcome: Success::Failed,
-                    text,
-                    data: serde_json::Value::Null,
-                    output,
-                    duration_ms,
-                });
+                fail(desk, draft, call_id, Success::Failed, &why, duration_ms);
             }
         }
     }
     Ok(Flow::Go)
+}
+
+fn fail(
+    desk: &Desk,
+    draft: &mut Draft,
+    call_id: &str,
+    outcome: Success,
+    why: &str,
+    duration_ms: i64,
+) {
+    let (text, output) = draft.keep_output(&desk.redactor, why, desk.policy.output_bytes_max);
+    draft.add(Entry::Answered {
+        call_id: call_id.to_owned(),
+        outcome,
+        text,
+        data: serde_json::Value::Null,
+        output,
+        duration_ms,
+    });
 }
 
 fn answer_output(desk: &Desk, draft: &mut Draft, call_id: &str, output: Output, duration_ms: i64) {

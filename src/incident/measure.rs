@@ -13,6 +13,9 @@ use std::time::Duration;
 /// after its start; so a good reading is taken twice.
 const SECOND_LOOK_MS_MAX: i64 = 5_000;
 
+/// A measurement holds for a conclusion that follows within this; after it, it is taken again.
+const SETTLED_MS_MAX: i64 = 120_000;
+
 /// Takes one measurement.
 pub(super) async fn verify(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
     if draft.is_dirty() {
@@ -30,7 +33,8 @@ pub(super) async fn verify(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error
         });
         return Ok(Flow::Go);
     }
-    let settled = draft.case.measured.as_ref().filter(|_| action.is_none());
+    let recent = |at_ms: i64| draft.now_ms - at_ms < SETTLED_MS_MAX;
+    let settled = draft.case.measured.as_ref().filter(|m| action.is_none() && recent(m.at_ms));
     if let Some(measured) = settled.filter(|measured| measured.finding == Finding::Fixed) {
         let by = measured.text.clone();
         draft.add(Entry::Resolved { by });

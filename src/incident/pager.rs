@@ -3,11 +3,12 @@
 //! An incident that nobody was paged for and that is not resolved within its severity's time is
 //! announced loudly, whatever its worker is doing at the moment.
 
+use super::events::{self, Reaction};
 use super::{Desk, announce};
 use crate::crash::{self, Point};
 use crate::model::case::Case;
 use crate::model::ids::IncidentId;
-use crate::model::timeline::Entry;
+use crate::model::timeline::{Entry, Stored};
 use crate::store::step::Announcement;
 use crate::store::timeline::Stream;
 use crate::store::{Error, inbox, incidents, outbox};
@@ -33,26 +34,31 @@ pub async fn run(desk: Arc<Desk>, poll: Duration, due: Arc<Notify>, stop: Cancel
     }
 }
 
-/// Pages for every overdue incident; returns how many.
+/// Pages for every overdue incident; returns how many. One that cannot be paged for does not hold
+/// back the others.
 pub async fn sweep(desk: &Desk) -> Result<usize, Error> {
     let overdue = desk.store.page_due(desk.clock.now_ms(), BATCH).await?;
+    let mut paged = 0;
     for (id, scope) in &overdue {
-        page(desk, *id, scope).await?;
+        match page(desk, *id, scope).await {
+            Ok(()) => paged += 1,
+            Err(error) => {
+                tracing::error!(incident.id = %id, %error, "cannot page for an overdue incident");
+            }
+        }
     }
-    Ok(overdue.len())
+    Ok(paged)
 }
 
 async fn page(desk: &Desk, id: IncidentId, scope: &str) -> Result<(), Error> {
-    let history = desk.store.timeline(Stream::incident(id)).await?;
-    let mut case = Case::fold(id, scope, &history);
-    if history.is_empty()
-        && let Some(row) = desk.store.incident(scope, id).await?
-    {
-        // No worker has touched it yet; the row knows what the intake knew.
-        case.title = row.title;
-        case.severity = row.severity;
-        case.opened_at_ms = row.opened_at_ms;
-    }
+    let case = match known(desk, id, scope).await {
+        // Somebody has to hear of this one all the more; the row still says what it is about.
+        Err(Error::Corrupt(why)) => {
+            tracing::error!(incident.id = %id, %why, "cannot read the history of an incident");
+            from_row(desk, Case::new(id, scope)).await?
+        }
+        known => known?,
+    };
     let message = announce::overdue(desk, &case);
     let transition = format!("overdue:{}", case.round);
     let entry = Entry::MessageQueued {
@@ -74,4 +80,32 @@ async fn page(desk: &Desk, id: IncidentId, scope: &str) -> Result<(), Error> {
         .await?;
     crash::at(Point::AfterPage);
     Ok(())
+}
+
+/// The incident as its timeline and its inbox tell it: an alert that waits there may have opened it
+/// again, and the new round has a page of its own.
+async fn known(desk: &Desk, id: IncidentId, scope: &str) -> Result<Case, Error> {
+    let stream = Stream::incident(id);
+    let (history, waiting) = desk.store.file(stream).await?;
+    let mut case = Case::fold(id, scope, &history);
+    if history.is_empty() {
+        // No worker has touched it yet; the row knows what the intake knew.
+        case = from_row(desk, case).await?;
+    }
+    for item in waiting {
+        if events::react(&case, &item.entry) == Reaction::Fold {
+            let (seq, at_ms) = (case.seq + 1, item.at_ms);
+            case.apply(&Stored { seq, at_ms, entry: item.entry, hash: String::new() });
+        }
+    }
+    Ok(case)
+}
+
+async fn from_row(desk: &Desk, mut case: Case) -> Result<Case, Error> {
+    if let Some(row) = desk.store.incident(&case.scope, case.id).await? {
+        case.title = row.title;
+        case.severity = row.severity;
+        case.opened_at_ms = row.opened_at_ms;
+    }
+    Ok(case)
 }

@@ -78,6 +78,13 @@ pub fn load(file: &str, text: &str, tools: &[ToolSpec]) -> Result<Runbooks, Vec<
     }
 }
 
+impl Runbook {
+    /// Whether it is about an alert with these labels.
+    pub fn fits(&self, labels: &Labels) -> bool {
+        self.matchers.iter().all(|matcher| matcher.matches(labels))
+    }
+}
+
 impl Runbooks {
     /// Compiles the file. `tools` are the known tools; empty skips the checks of calls.
     ///
@@ -90,9 +97,7 @@ impl Runbooks {
     /// The first runbook that fits any of these alerts.
     pub fn find<'a>(&self, alerts: impl IntoIterator<Item = &'a Labels>) -> Option<&Runbook> {
         let alerts: Vec<&Labels> = alerts.into_iter().collect();
-        self.0.iter().find(|runbook| {
-            alerts.iter().any(|labels| runbook.matchers.iter().all(|m| m.matches(labels)))
-        })
+        self.0.iter().find(|runbook| alerts.iter().any(|labels| runbook.fits(labels)))
     }
 
     /// The runbook for a case: the first that fits one of its alerts.

@@ -7,7 +7,7 @@
 mod fold;
 
 use crate::model::action::{Action, ActionState};
-use crate::model::alert::{Alert, Severity};
+use crate::model::alert::{Alert, AlertKey, Severity};
 use crate::model::conclusion::Conclusion;
 use crate::model::ids::{ActionId, IncidentId};
 use crate::model::incident::State;
@@ -16,7 +16,7 @@ use crate::model::tool::Effect;
 use crate::model::verdict::{Decision, VerdictRecord};
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 /// How the transitions of a mind's own messages begin.
 pub const NOTE: &str = "note:";
@@ -39,6 +39,9 @@ pub struct Case {
     pub round_from_seq: i64,
     pub round_from_ms: i64,
     pub alerts: Vec<AttachedAlert>,
+    /// Where each alert stands in `alerts`: a storm brings thousands.
+    #[serde(skip)]
+    alert_places: HashMap<AlertKey, usize>,
     pub acknowledged: Option<(String, i64)>,
     /// The mind at work, once one was chosen.
     pub mind: Option<String>,
@@ -160,6 +163,7 @@ impl Case {
             round_from_seq: 0,
             round_from_ms: 0,
             alerts: Vec::new(),
+            alert_places: HashMap::new(),
             acknowledged: None,
             mind: None,
             started_at_ms: None,
@@ -229,10 +233,10 @@ impl Case {
         self.current_turns().flat_map(|turn| &turn.calls).filter(|call| call.answer.is_none())
     }
 
-    /// Allowed calls of the last turn that look or talk and have no answer.
+    /// Allowed calls of this round's last turn that look or talk and have no answer.
     pub fn reads_to_run(&self) -> Vec<&CallState> {
-        self.turns
-            .last()
+        self.current_turns()
+            .next_back()
             .map(|turn| turn.calls.iter().filter(|call| call.waits_to_run()).collect())
             .unwrap_or_default()
     }
@@ -268,6 +272,12 @@ impl Case {
         self.actions.iter().any(|action| {
             action.proposed_at_ms >= self.round_from_ms && action.verified == Some(Finding::Fixed)
         })
+    }
+
+    /// Whether this alert is here and has no resolved notice.
+    pub fn is_firing(&self, key: &AlertKey) -> bool {
+        let attached = self.alert_places.get(key).and_then(|place| self.alerts.get(*place));
+        attached.is_some_and(|attached| attached.resolved_at_ms.is_none())
     }
 
     /// Alerts that are still firing as far as their source told.

@@ -18,12 +18,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Deliveries in flight at once.
+/// Deliveries of one channel in flight at once.
 const BATCH: i64 = 16;
 /// One attempt takes at most this long; after it the delivery falls due as possibly sent.
 const ATTEMPT_MS: i64 = 60_000;
 const BACKOFF_FIRST_MS: i64 = 1_000;
 const BACKOFF_MAX_MS: i64 = 120_000;
+/// How often deliveries to channels that are configured no more are given up.
+const GONE_POLL: Duration = Duration::from_secs(10);
 /// From this failed attempt on, people are told through the other channels.
 const REPORT_AFTER: i64 = 3;
 
@@ -37,39 +39,70 @@ pub struct Outbox {
     pub give_up_after_ms: i64,
 }
 
-/// Delivers until told to stop.
+/// Delivers until told to stop. Each channel has a loop of its own, so that one that hangs holds
+/// back nobody else's pages.
 pub async fn run(outbox: Arc<Outbox>, poll: Duration, stop: CancellationToken) {
-    loop {
-        let worked = match outbox.deliver_due().await {
-            Ok(worked) => worked,
-            Err(error) => {
-                tracing::error!(%error, "cannot read the outbox");
-                0
-            }
-        };
-        if worked > 0 && !stop.is_cancelled() {
-            continue;
-        }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(poll) => {}
-        }
-    }
+    let each = outbox.names().into_iter().map(|name| outbox.go_on(Some(name), poll, &stop));
+    let gone = outbox.go_on(None, GONE_POLL, &stop);
+    futures::future::join(join_all(each), gone).await;
 }
 
 impl Outbox {
-    /// Expands new messages and tries what is due. Returns how many deliveries were tried.
+    /// Expands new messages and tries what is due on every channel. Returns how many deliveries
+    /// were tried.
     ///
     /// # Errors
     /// The store's; nothing is lost.
     pub async fn deliver_due(&self) -> Result<usize, Error> {
-        let names = self.channels.iter().map(|channel| channel.name().to_owned()).collect();
-        self.store.expand_messages(names, self.clock.now_ms()).await?;
-        let now_ms = self.clock.now_ms();
-        let due = self.store.claim_deliveries(BATCH, now_ms, now_ms + 2 * ATTEMPT_MS).await?;
-        let results = join_all(due.iter().map(|due| self.attempt(due))).await;
-        results.into_iter().collect::<Result<Vec<()>, Error>>()?;
-        Ok(due.len())
+        let each = self.names().into_iter().map(Some).chain([None]);
+        let tried = join_all(each.map(|name| self.deliver(name))).await;
+        tried.into_iter().sum()
+    }
+
+    async fn go_on(&self, name: Option<String>, poll: Duration, stop: &CancellationToken) {
+        loop {
+            let worked = match self.deliver(name.clone()).await {
+                Ok(worked) => worked,
+                Err(error) => {
+                    tracing::error!(%error, "cannot read the outbox");
+                    0
+                }
+            };
+            if worked > 0 && !stop.is_cancelled() {
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(poll) => {}
+            }
+        }
+    }
+
+    /// Tries what is due on one channel; `None` means those that are configured no more.
+    async fn deliver(&self, name: Option<String>) -> Result<usize, Error> {
+        let names = self.names();
+        self.store.expand_messages(names.clone(), self.clock.now_ms()).await?;
+        let wanted = match name {
+            Some(name) => vec![name],
+            None => {
+                let waiting = self.store.waiting_channels().await?;
+                waiting.into_iter().filter(|name| !names.contains(name)).collect()
+            }
+        };
+        let mut tried = 0;
+        for name in &wanted {
+            let now_ms = self.clock.now_ms();
+            let until_ms = now_ms + 2 * ATTEMPT_MS;
+            let due = self.store.claim_deliveries(name, BATCH, now_ms, until_ms).await?;
+            let results = join_all(due.iter().map(|due| self.attempt(due))).await;
+            results.into_iter().collect::<Result<Vec<()>, Error>>()?;
+            tried += due.len();
+        }
+        Ok(tried)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.channels.iter().map(|channel| channel.name().to_owned()).collect()
     }
 
     async fn attempt(&self, due: &Due) -> Result<(), Error> {

@@ -56,7 +56,10 @@ pub struct Decision {
 pub enum Decided {
     Recorded,
     /// Approved by `have` of the `need` people who have to.
-    Counted { have: i64, need: i64 },
+    Counted {
+        have: i64,
+        need: i64,
+    },
     /// The same person approved before; it takes somebody else.
     Repeated,
     NotFound,
@@ -246,8 +249,7 @@ async fn decide(conn: &mut Conn<'_>, decision: &Decision) -> Result<Decided, Err
         return Ok(Decided::NotFound);
     };
     let incident_id: IncidentId = parsed(incident_id.parse(), "incident id")?;
-    let (current, expires_at_ms, quorum, approved_by): (String, Option<i64>, i64, String) =
-        db!(conn, c => sqlx::query_as(
+    let (current, expires_at_ms, quorum, approved_by): (String, Option<i64>, i64, String) = db!(conn, c => sqlx::query_as(
             "select state, expires_at_ms, quorum, approved_by from action where id = $1"
         ).bind(decision.action_id.to_string()).fetch_one(&mut **c).await)?;
     let current = state(&current)?;
@@ -258,8 +260,7 @@ async fn decide(conn: &mut Conn<'_>, decision: &Decision) -> Result<Decided, Err
     if expires_at_ms.is_some_and(|expires| expires <= decision.at_ms) {
         return Ok(Decided::TooLate);
     }
-    let mut approved_by: Vec<String> =
-        parsed(serde_json::from_str(&approved_by), "approvers")?;
+    let mut approved_by: Vec<String> = parsed(serde_json::from_str(&approved_by), "approvers")?;
     let (next, by) = match decision.answer {
         Answer::Reject => (ActionState::Rejected, decision.by.clone()),
         Answer::Approve => {

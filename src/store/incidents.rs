@@ -277,6 +277,26 @@ impl Store {
         .await
     }
 
+    /// Gives a lease back whose step failed; the incident is not due again before `due_at_ms`.
+    pub async fn put_off(&self, lease: Lease, due_at_ms: i64) -> Result<(), Error> {
+        self.write(move |conn| {
+            Box::pin(async move {
+                db!(conn, c => sqlx::query(
+                    "update incident
+                     set lease_owner = null, lease_until_ms = null, due_at_ms = $4
+                     where id = $1 and lease_owner = $2 and lease_epoch = $3"
+                )
+                    .bind(lease.incident_id.to_string())
+                    .bind(lease.owner)
+                    .bind(lease.epoch)
+                    .bind(due_at_ms)
+                    .execute(&mut **c).await.map(|_| ()))?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
     /// Incidents whose page is due, with their scope: nobody was told loudly and they are not
     /// resolved.
     pub async fn page_due(
@@ -405,17 +425,46 @@ pub async fn open_all(
 }
 
 /// Lets alerts join an ended incident again, unless another one holds the key; tells whether it
-/// did.
-pub async fn reopen(conn: &mut Conn<'_>, id: IncidentId, at_ms: i64) -> Result<u64, Error> {
+/// did. A person is paged by `page_due_at_ms` as for any other.
+pub async fn reopen(
+    conn: &mut Conn<'_>,
+    id: IncidentId,
+    at_ms: i64,
+    page_due_at_ms: Option<i64>,
+) -> Result<u64, Error> {
     Ok(db!(conn, c => sqlx::query(
         "update incident
-         set open_key = correlation_key, ended_at_ms = null,
+         set open_key = correlation_key, ended_at_ms = null, page_due_at_ms = $3,
              due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end
          where id = $1 and not exists (
              select 1 from incident o
              where o.scope = incident.scope and o.id <> incident.id
                and o.open_key = incident.correlation_key)"
-    ).bind(id.to_string()).bind(at_ms).execute(&mut **c).await.map(|done| done.rows_affected()))?)
+    )
+        .bind(id.to_string())
+        .bind(at_ms)
+        .bind(page_due_at_ms)
+        .execute(&mut **c).await.map(|done| done.rows_affected()))?)
+}
+
+/// Which of these incidents ended before this time, and nothing has opened them again.
+pub async fn ended_before(
+    conn: &mut Conn<'_>,
+    ids: &BTreeSet<IncidentId>,
+    at_ms: i64,
+) -> Result<BTreeSet<IncidentId>, Error> {
+    let sql = dialect!(conn,
+        lite: "select i.id from json_each($1) k cross join incident i
+               where i.id = k.value and i.ended_at_ms < $2",
+        pg: "with k as materialized (
+                 select jsonb_array_elements_text(cast($1 as jsonb)) as value)
+             select i.id from k join incident i on i.id = k.value and i.ended_at_ms < $2",
+    );
+    let rows: Vec<(String,)> = db!(conn, c => sqlx::query_as(sql)
+        .bind(list(ids.iter().map(IncidentId::to_string)))
+        .bind(at_ms)
+        .fetch_all(&mut **c).await)?;
+    rows.into_iter().map(|(id,)| parsed(id.parse(), "incident id")).collect()
 }
 
 /// A person was paged for the incident.

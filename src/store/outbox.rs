@@ -98,19 +98,36 @@ impl Store {
         self.write(move |conn| Box::pin(async move { expand(conn, &channels, now_ms).await })).await
     }
 
-    /// Claims due deliveries for one attempt each. A claim that is not answered by
+    /// Channels for which something waits.
+    pub async fn waiting_channels(&self) -> Result<Vec<String>, Error> {
+        self.read(|conn| {
+            Box::pin(async move {
+                let names: Vec<(String,)> = db!(conn, c => sqlx::query_as(
+                    "select distinct channel from message_delivery where next_at_ms is not null"
+                ).fetch_all(&mut **c).await)?;
+                Ok(names.into_iter().map(|(name,)| name).collect())
+            })
+        })
+        .await
+    }
+
+    /// Claims due deliveries of one channel for one attempt each. A claim that is not answered by
     /// [`Store::attempted`] before `until_ms` falls due again, as possibly sent.
     pub async fn claim_deliveries(
         &self,
+        channel: &str,
         at_most: i64,
         now_ms: i64,
         until_ms: i64,
     ) -> Result<Vec<Due>, Error> {
+        let channel = channel.to_owned();
+        let name = channel.clone();
         let any = self.read(move |conn| {
             Box::pin(async move {
                 let found: Option<(String,)> = db!(conn, c => sqlx::query_as(
-                    "select message_id from message_delivery where next_at_ms <= $1 limit 1"
-                ).bind(now_ms).fetch_optional(&mut **c).await)?;
+                    "select message_id from message_delivery
+                     where next_at_ms <= $1 and channel = $2 limit 1"
+                ).bind(now_ms).bind(name).fetch_optional(&mut **c).await)?;
                 Ok(found.is_some())
             })
         });
@@ -118,7 +135,7 @@ impl Store {
             return Ok(Vec::new());
         }
         self.write(move |conn| {
-            Box::pin(async move { claim(conn, at_most, now_ms, until_ms).await })
+            Box::pin(async move { claim(conn, &channel, at_most, now_ms, until_ms).await })
         })
         .await
     }
@@ -212,6 +229,7 @@ async fn expand(conn: &mut Conn<'_>, channels: &[String], now_ms: i64) -> Result
 
 async fn claim(
     conn: &mut Conn<'_>,
+    channel: &str,
     at_most: i64,
     now_ms: i64,
     until_ms: i64,
@@ -222,21 +240,21 @@ async fn claim(
         lite: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, d.unanswered,
                    m.body
                from message_delivery d join message m on m.id = d.message_id
-               where d.next_at_ms <= $1 and not exists (
+               where d.next_at_ms <= $1 and d.channel = $3 and not exists (
                    select 1 from message_delivery e
                    where e.stream_id = d.stream_id and e.channel = d.channel
                      and e.next_at_ms is not null and e.message_id < d.message_id)
                order by d.message_id limit $2",
         pg: "select d.message_id, d.channel, d.stream_id, d.state, d.attempts, d.unanswered, m.body
              from message_delivery d join message m on m.id = d.message_id
-             where d.next_at_ms <= $1 and not exists (
+             where d.next_at_ms <= $1 and d.channel = $3 and not exists (
                  select 1 from message_delivery e
                  where e.stream_id = d.stream_id and e.channel = d.channel
                    and e.next_at_ms is not null and e.message_id < d.message_id)
              order by d.message_id limit $2 for update of d skip locked",
     );
     let rows: Vec<Columns> = db!(conn, c =>
-        sqlx::query_as(sql).bind(now_ms).bind(at_most).fetch_all(&mut **c).await)?;
+        sqlx::query_as(sql).bind(now_ms).bind(at_most).bind(channel).fetch_all(&mut **c).await)?;
     let mut due = Vec::with_capacity(rows.len());
     for row in rows {
         let message = match serde_json::from_str(&row.body) {

@@ -6,14 +6,15 @@ mod support;
 
 mod approvals;
 mod bad_config;
-mod cli;
 #[path = "../chaos/mod.rs"]
 mod chaos;
+mod cli;
 mod clients;
 mod demo;
 mod house;
-mod model_mind;
 mod intake;
+mod lifecycle;
+mod model_mind;
 mod notify;
 mod policy;
 mod promises;

@@ -5,7 +5,7 @@ use super::{
     Verification,
 };
 use crate::model::action::{Action, ActionState, Answer, Proposal};
-use crate::model::alert::{Alert, Severity};
+use crate::model::alert::{Alert, AlertKey, Severity};
 use crate::model::ids::{ActionId, IncidentId};
 use crate::model::message::Urgency;
 use crate::model::timeline::{Entry, Finding, Outcome, Stored};
@@ -41,7 +41,7 @@ impl Case {
             }
             Entry::AlertFired { alert, severity } => self.alert_fired(alert, *severity, stored),
             Entry::AlertResolved { key, ends_at_ms } => {
-                for attached in self.alerts.iter_mut().filter(|a| a.alert.key() == *key) {
+                if let Some(attached) = self.alert_mut(key) {
                     attached.resolved_at_ms = Some(*ends_at_ms);
                 }
             }
@@ -130,6 +130,8 @@ impl Case {
     fn alert_fired(&mut self, alert: &Alert, severity: Severity, stored: &Stored) {
         let key = alert.key();
         self.severity = self.severity.min(severity);
+        // What was measured before says nothing of it.
+        self.measured = None;
         // The same labels fire once at a time: a later start, e.g. after Prometheus was restarted,
         // takes the place of the earlier one, which will not get a notice of its own.
         for earlier in &mut self.alerts {
@@ -141,16 +143,19 @@ impl Case {
                 earlier.resolved_at_ms.get_or_insert(alert.starts_at_ms);
             }
         }
-        match self.alerts.iter_mut().find(|attached| attached.alert.key() == key) {
+        match self.alert_mut(&key) {
             Some(attached) => {
                 attached.alert = alert.clone();
                 attached.resolved_at_ms = None;
             }
-            None => self.alerts.push(AttachedAlert {
-                alert: alert.clone(),
-                attached_at_ms: stored.at_ms,
-                resolved_at_ms: None,
-            }),
+            None => {
+                self.alert_places.insert(key, self.alerts.len());
+                self.alerts.push(AttachedAlert {
+                    alert: alert.clone(),
+                    attached_at_ms: stored.at_ms,
+                    resolved_at_ms: None,
+                });
+            }
         }
         let Some(end) = self.end.as_ref().filter(|end| end.how == Ending::Resolved) else { return };
         if alert.starts_at_ms <= end.at_ms {
@@ -171,6 +176,8 @@ impl Case {
         self.round_from_seq = stored.seq;
         self.round_from_ms = stored.at_ms;
         self.mind = None;
+        // Whoever took it had it until it was over.
+        self.acknowledged = None;
         self.paged_at_ms = None;
         self.end = None;
         self.conclusion = None;
@@ -292,6 +299,11 @@ impl Case {
         });
     }
 
+    fn alert_mut(&mut self, key: &AlertKey) -> Option<&mut AttachedAlert> {
+        let place = self.alert_places.get(key)?;
+        self.alerts.get_mut(*place)
+    }
+
     fn with_action(&mut self, id: ActionId, change: impl FnOnce(&mut Action)) {
         if let Some(action) = self.actions.iter_mut().find(|action| action.id() == id) {
             change(action);
@@ -319,5 +331,64 @@ fn ended(outcome: Outcome) -> ActionState {
         Outcome::Done => ActionState::Done,
         Outcome::Failed => ActionState::Failed,
         Outcome::Unknown => ActionState::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::alert::Status;
+    use crate::model::ids::MessageId;
+
+    fn case(entries: impl IntoIterator<Item = Entry>) -> Case {
+        let mut case = Case::new(IncidentId::new(), "default");
+        for (seq, entry) in (1..).zip(entries) {
+            case.apply(&Stored { seq, at_ms: seq * 1_000, entry, hash: String::new() });
+        }
+        case
+    }
+
+    fn fired(starts_at_ms: i64) -> Entry {
+        let alert = Alert {
+            source: "alertmanager".into(),
+            fingerprint: "f".into(),
+            status: Status::Firing,
+            labels: Default::default(),
+            annotations: Default::default(),
+            starts_at_ms,
+            ends_at_ms: None,
+            generator_url: String::new(),
+        };
+        Entry::AlertFired { alert, severity: Severity::Critical }
+    }
+
+    fn queued(transition: &str) -> Entry {
+        Entry::MessageQueued {
+            message_id: MessageId::new(),
+            transition: transition.into(),
+            title: String::new(),
+            urgency: Urgency::Page,
+        }
+    }
+
+    #[test]
+    fn a_note_of_a_mind_does_not_count_as_a_page() {
+        assert_eq!(case([fired(1), queued("note:t1_0")]).paged_at_ms, None);
+        assert_eq!(case([fired(1), queued("needs_you:x")]).paged_at_ms, Some(2_000));
+    }
+
+    #[test]
+    fn nobody_has_taken_the_next_round() {
+        let taken = Entry::Acknowledged { by: "ada".into() };
+        let over = Entry::Resolved { by: "it was measured".into() };
+        let again = case([fired(1), taken, over, fired(9_000)]);
+        assert_eq!((again.round, again.acknowledged), (2, None));
+    }
+
+    #[test]
+    fn a_measurement_says_nothing_of_alerts_that_come_after_it() {
+        let fixed = || Entry::Measured { finding: Finding::Fixed, text: "up = 1".into() };
+        assert!(case([fired(1), fixed()]).measured.is_some());
+        assert_eq!(case([fired(1), fixed(), fired(2)]).measured, None);
     }
 }

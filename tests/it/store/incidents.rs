@@ -38,7 +38,7 @@ async fn end(store: &Store, lease: &Lease, ended_at_ms: i64) {
 }
 
 async fn reopen(store: &Store, id: IncidentId, at_ms: i64) -> Result<u64, Error> {
-    store.write(move |c| Box::pin(async move { incidents::reopen(c, id, at_ms).await })).await
+    store.write(move |c| Box::pin(async move { incidents::reopen(c, id, at_ms, None).await })).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -216,9 +216,7 @@ impl Site {
             Entry::AlertFired { alert: alert(title), severity: Severity::Warning },
         ];
         self.store
-            .write(move |conn| {
-                Box::pin(async move { incidents::open_all(conn, &[opening]).await })
-            })
+            .write(move |conn| Box::pin(async move { incidents::open_all(conn, &[opening]).await }))
             .await
             .unwrap();
         self.append(id, entries).await;
@@ -242,10 +240,9 @@ impl Site {
         let entries: Vec<(i64, Entry)> = entries.into_iter().map(|entry| (NOW_MS, entry)).collect();
         let stream = Stream::incident(id);
         let known = self.store.timeline(stream.clone()).await.unwrap();
-        let head = known.last().map_or_else(Head::default, |last| Head {
-            seq: last.seq,
-            hash: last.hash.clone(),
-        });
+        let head = known
+            .last()
+            .map_or_else(Head::default, |last| Head { seq: last.seq, hash: last.hash.clone() });
         self.store
             .write(move |conn| {
                 Box::pin(async move {
