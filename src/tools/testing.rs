@@ -155,7 +155,7 @@ impl Reach for Scripted {
     }
 
     fn diagnose(&self, _: Argv, _: u64, _: usize) -> BoxFuture<'_, Result<Ran, targets::Error>> {
-        unimplemented!("only services are scripted")
+        panic!("only services are scripted")
     }
 
     fn systemd(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -163,7 +163,7 @@ impl Reach for Scripted {
     }
 
     fn tail(&self, _: String, _: u64) -> BoxFuture<'_, Result<Tail, targets::Error>> {
-        unimplemented!("only services are scripted")
+        panic!("only services are scripted")
     }
 
     fn resources(&self, _: Vec<Check>) -> BoxFuture<'_, Result<Resources, targets::Error>> {
@@ -174,7 +174,7 @@ impl Reach for Scripted {
     }
 
     fn list(&self, _: Sweep) -> BoxFuture<'_, Result<Listing, targets::Error>> {
-        unimplemented!("only services are scripted")
+        panic!("only services are scripted")
     }
 
     fn delete(
@@ -183,7 +183,7 @@ impl Reach for Scripted {
         _: Vec<Entry>,
         _: Duration,
     ) -> BoxFuture<'_, Result<Swept, targets::Error>> {
-        unimplemented!("only services are scripted")
+        panic!("only services are scripted")
     }
 }
 
