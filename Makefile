@@ -21,8 +21,8 @@ test: ## every test on SQLite and Postgres; installs what they need (T=name runs
 check: ## format, lints, docs, dependencies, shipped config, alert rules
 	@scripts/check
 
-bench: prerequisites ## throughput, latency, memory, as ratios against a reference
-	$(CARGO) bench --locked --bench bench
+bench: prerequisites ## throughput, latency, memory, as ratios against a reference (ARGS="--quick acks" does less)
+	$(CARGO) bench --locked --profile quick --bench bench -- $(ARGS)
 
 prerequisites:
 	@scripts/prerequisites

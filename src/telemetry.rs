@@ -5,6 +5,7 @@
 
 use crate::config::{LogFormat, LogSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use std::io::IsTerminal as _;
 use tracing_subscriber::EnvFilter;
 
 /// Sets up logging. A level is a word (`info`) or a filter (`watchkeeper=debug,sqlx=warn`).
@@ -14,7 +15,10 @@ use tracing_subscriber::EnvFilter;
 pub fn start_logs(settings: &LogSettings) -> Result<(), String> {
     let filter = EnvFilter::try_new(&settings.level)
         .map_err(|error| format!("log.level '{}': {error}", settings.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let started = match settings.format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),

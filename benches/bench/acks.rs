@@ -12,7 +12,7 @@ use std::time::Duration;
 const CONNECTIONS: usize = 64;
 const PATH: &str = "/webhook/alert";
 /// Between two rounds ours takes in what it stored, so that a round does not pay for the one before.
-const SETTLE: Duration = Duration::from_secs(10);
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// What one server did in each round.
 #[derive(Default)]

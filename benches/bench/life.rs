@@ -56,7 +56,7 @@ pub fn storm(plan: Plan, table: &mut Table) -> Result<()> {
     let ours = Server::ours(folder.path(), &Keeps::Sqlite, "")?;
     let idle = ours.usage()?;
     let outcome = driver::open(ours.address, &bodies, per_second, STORM_GROUPS);
-    let settled_s = ours.settle(Duration::from_secs(60))?.as_secs_f64();
+    let settled_s = ours.settle(Duration::from_secs(25))?.as_secs_f64();
     let after = ours.usage()?;
     let further = driver::open(ours.address, &bodies, per_second, STORM_GROUPS / 10);
     ours.kill()?;
@@ -81,7 +81,7 @@ pub fn storm(plan: Plan, table: &mut Table) -> Result<()> {
     let memory = format!("{:.1}", after.resident_mb);
     table.line(&single("resident memory after 10,000 alerts, MB", memory, ""));
     let settled = format!("{settled_s:.1}");
-    table.line(&single("seconds until every incident rests", settled, ""));
+    table.line(&single("seconds until every incident rests, at most 25", settled, ""));
     let cpu_us = (after.cpu_s - idle.cpu_s) * 1e6 / (STORM_GROUPS as f64 * STORM_ALERTS as f64);
     table.line(&single("CPU us per alert, its incident included", format!("{cpu_us:.0}"), ""));
     Ok(())
@@ -154,7 +154,7 @@ pub fn waiting(plan: Plan, table: &mut Table) -> Result<()> {
     let ignored = Bodies::new(PATH, 1, Theme::Ignored);
     let load = |server: &Server| {
         let outcome = driver::closed(server.address, &ignored, CONNECTIONS, plan.load);
-        server.settle(Duration::from_secs(10)).map(|_| outcome.per_second())
+        server.settle(Duration::from_secs(3)).map(|_| outcome.per_second())
     };
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {

@@ -40,8 +40,8 @@ pub struct Plan {
 }
 
 const FULL: Plan = Plan {
-    rounds: 5,
-    load: Duration::from_millis(2_000),
+    rounds: 4,
+    load: Duration::from_millis(1_500),
     storm: Duration::from_secs(30),
     investigations: 40,
 };

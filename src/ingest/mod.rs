@@ -2,7 +2,7 @@
 //!
 //! In: a delivery, which knows no transport. Out: a committed row, then alerts under incidents.
 //! Never: an answer before the commit; a body lost because it could not be read. To add a source,
-//! write its file with a `parse` and its line in `parser_of`.
+//! write its file with `check` and `parse`, and its line in `reader_of`.
 
 pub mod alertmanager;
 mod queue;
@@ -99,9 +99,9 @@ impl Ingest {
     /// `Unavailable` are answered 503, since Alertmanager retries 5xx only (its
     /// `notify/webhook/webhook.go`).
     pub async fn receive(&self, delivery: Delivery) -> Result<Accepted, Rejected> {
-        let parsed = parser_of(&delivery.source)(&delivery.source, &delivery.bytes);
-        match parsed {
-            Ok(parsed) => {
+        // The alerts themselves are wanted later, by the intake.
+        match reader_of(&delivery.source).check(&delivery.bytes) {
+            Ok(alerts) => {
                 let body = String::from_utf8_lossy(&delivery.bytes);
                 let body = self.redactor.json_text(&body).into_owned();
                 crash::at(Point::BeforeAck);
@@ -109,7 +109,7 @@ impl Ingest {
                 count("accepted");
                 crash::at(Point::AfterAck);
                 self.arrived.notify_one();
-                Ok(Accepted { id, alerts: parsed.alerts.len() })
+                Ok(Accepted { id, alerts })
             }
             Err(malformed) => {
                 let body = excerpt(&delivery.bytes);
@@ -151,13 +151,27 @@ fn count(result: &'static str) {
     metrics::counter!("watchkeeper_deliveries_total", "result" => result).increment(1);
 }
 
-type Parser = fn(&str, &[u8]) -> Result<Parsed, Malformed>;
+/// How bodies of one kind are read. What `check` lets pass, `parse` can read.
+struct Reader {
+    check: fn(&[u8]) -> Result<usize, Malformed>,
+    parse: fn(&str, &[u8]) -> Result<Parsed, Malformed>,
+}
+
+impl Reader {
+    fn check(&self, bytes: &[u8]) -> Result<usize, Malformed> {
+        (self.check)(bytes)
+    }
+
+    fn parse(&self, source: &str, bytes: &[u8]) -> Result<Parsed, Malformed> {
+        (self.parse)(source, bytes)
+    }
+}
 
 /// The reader for a source's bodies. Every source that posts to the webhook speaks Alertmanager's
 /// format.
-fn parser_of(source: &str) -> Parser {
+fn reader_of(source: &str) -> Reader {
     let _ = source;
-    alertmanager::parse
+    Reader { check: alertmanager::check, parse: alertmanager::parse }
 }
 
 /// The start of an unreadable body, with what no text column can hold made visible.

@@ -1,6 +1,6 @@
 //! The intake's loop: waiting deliveries, oldest first, into incidents, many alerts a transaction.
 
-use super::{Malformed, Parsed, parser_of};
+use super::{Malformed, Parsed, reader_of};
 use crate::clock::Clock;
 use crate::crash::{self, Point};
 use crate::incident::intake::{self, Arrival, Correlator};
@@ -129,5 +129,5 @@ async fn take(
 }
 
 fn read(row: &Row) -> (DeliveryId, Result<Parsed, Malformed>) {
-    (row.id, parser_of(&row.source)(&row.source, row.body.as_bytes()))
+    (row.id, reader_of(&row.source).parse(&row.source, row.body.as_bytes()))
 }

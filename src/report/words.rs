@@ -141,7 +141,7 @@ pub(super) fn kind(language: Language, kind: &str) -> Option<&'static str> {
     Some(pick(language, en, zh))
 }
 
-const KINDS: [(&str, &str, &str); 23] = [
+const KINDS: [(&str, &str, &str); 24] = [
     ("opened", "opened", "创建事件"),
     ("alert_fired", "alert fired", "告警触发"),
     ("alert_resolved", "alert resolved", "告警恢复"),
@@ -154,6 +154,7 @@ const KINDS: [(&str, &str, &str); 23] = [
     ("action_judged", "action judged", "裁定操作"),
     ("approval_opened", "approval asked", "请求批准"),
     ("decided", "decision", "人工决定"),
+    ("counted", "one approval of several", "获得部分批准"),
     ("expired", "approval expired", "批准过期"),
     ("superseded", "action superseded", "操作被取代"),
     ("intent_written", "action starts", "操作开始"),

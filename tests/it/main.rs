@@ -14,6 +14,7 @@ mod demo;
 mod house;
 mod lifecycle;
 mod model_mind;
+mod intake;
 mod notify;
 mod promises;
 mod real_prometheus;

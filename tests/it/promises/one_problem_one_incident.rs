@@ -72,18 +72,43 @@ async fn a_late_firing_copy_after_the_notice_is_ignored() {
     for_each_engine(|ground| async move {
         let world = World::new(&ground).await;
         world.break_service("web");
+        world.make_unrepairable("web");
         Problem::down().in_prometheus(&world);
         let server = world.server().await;
         server.post(&Problem::down().firing()).await;
-        server.settle(10).await;
+        server.settle(20).await;
         server.post(&Problem::down().resolved()).await;
         server.settle(0).await;
+        assert_eq!(server.only_case().await.state(), State::Resolved);
+        // From the other peer of a pair, which did not know yet.
         world.clock.advance(60_000);
         server.post(&Problem::down().firing()).await;
-        server.settle(10).await;
+        server.settle(20).await;
         let case = server.only_case().await;
         assert_eq!((case.round, case.state()), (1, State::Resolved));
         assert_eq!(world.restarts("web"), 1);
+        server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_late_alert_of_a_problem_that_is_not_gone_opens_the_work_again() {
+    for_each_engine(|ground| async move {
+        let world = World::new(&ground).await;
+        world.break_service("web");
+        Problem::down().in_prometheus(&world);
+        let server = world.server().await;
+        server.post(&Problem::down().firing()).await;
+        server.settle(20).await;
+        assert_eq!(server.only_case().await.state(), State::Resolved);
+        world.break_service("web");
+        server.post(&Problem::down().with("pod", "b").firing()).await;
+        server.settle(20).await;
+        let case = server.only_case().await;
+        assert_eq!((case.round, case.state()), (2, State::Resolved), "{case:#?}");
+        assert_eq!(world.restarts("web"), 2);
+        assert_eq!(world.pagerduty.opened(), 0, "nobody was kept waiting");
         server.stop().await;
     })
     .await;

@@ -31,9 +31,8 @@ async fn run(world: &World) -> (Server, Case) {
 /// Why each mind was chosen, in order.
 async fn minds(server: &Server, case: &Case) -> Vec<(String, String)> {
     let entries = server.app.store.timeline(Stream::incident(case.id)).await.unwrap();
-    let started = |entry: Entry| match entry {
-        Entry::Started { mind, why } => Some((mind, why)),
-        _ => None,
+    let started = |entry: Entry| {
+        if let Entry::Started { mind, why } = entry { Some((mind, why)) } else { None }
     };
     entries.into_iter().filter_map(|stored| started(stored.entry)).collect()
 }
