@@ -199,7 +199,7 @@ fn longest_range_ms(expr: &str) -> i64 {
         .unwrap_or(0)
 }
 
-/// Splits `left op right` at its one top-level comparison. Anything with set operators or several
+/// Splits `left op number` at its one top-level comparison. Anything with set operators or several
 /// comparisons is left alone.
 fn split_comparison(expr: &str) -> Option<(&str, &str)> {
     let bytes = expr.as_bytes();
@@ -239,8 +239,11 @@ fn split_comparison(expr: &str) -> Option<(&str, &str)> {
         at += 1;
     }
     let at = found?;
-    let left = expr[..at].trim();
-    (!left.is_empty()).then(|| (left, expr[at..].trim()))
+    let (left, comparison) = (expr[..at].trim(), expr[at..].trim());
+    let right = comparison.trim_start_matches(['<', '>', '=', '!']).trim();
+    let right = right.strip_prefix("bool").map_or(right, str::trim);
+    // A metric on the right may have vanished, and then the whole holds no longer either.
+    (!left.is_empty() && right.parse::<f64>().is_ok()).then_some((left, comparison))
 }
 
 fn starts_set_operator(expr: &str, at: usize) -> bool {
@@ -268,6 +271,8 @@ mod tests {
             ("rate(x[5m]) >= 0.5", Some(("rate(x[5m])", ">= 0.5"))),
             ("a > 1 and b > 2", None),
             ("a > 1 > 2", None),
+            ("a > b", None),
+            ("a > on(host) group_left limit", None),
             ("a unless on(x) b", None),
             ("absent(up)", None),
             ("x{l=\"> and <\"} > 1", Some(("x{l=\"> and <\"}", "> 1"))),
