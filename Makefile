@@ -12,7 +12,7 @@ help: ## print this list
 run: prerequisites ## build and serve with config/watchkeeper.yaml; data in ./data
 	$(CARGO) run --locked --profile quick -- serve --config config/watchkeeper.yaml
 
-demo: prerequisites ## two incidents on this machine, from the alert to the report
+demo: prerequisites ## three incidents on this machine, from the alert to the report
 	$(CARGO) run --locked --profile quick -- demo
 
 test: ## every test on SQLite and Postgres; installs what they need (T=name runs some)
