@@ -18,6 +18,7 @@ use watchkeeper::model::entity::{HostFacts, Located, ServiceFacts};
 use watchkeeper::model::tool::ToolSpec;
 use watchkeeper::redact::Redactor;
 use watchkeeper::safety::checker::{Checker, Firing, Halt, Request};
+use watchkeeper::safety::circumstances::Circumstances;
 use watchkeeper::safety::floor::Own;
 use watchkeeper::safety::provenance::Trusted;
 use watchkeeper::targets::Targets;
@@ -103,6 +104,7 @@ fn verdict_ns(checker: &Checker, call: &Call, spec: Option<&ToolSpec>) -> f64 {
         halt: Halt::Running,
         wanted: Wanted::Rules,
         firing: Firing::Confirmed,
+        circumstances: &Circumstances::calm(0),
     };
     let began = Instant::now();
     for _ in 0..VERDICTS {

@@ -15,6 +15,7 @@ use crate::model::timeline::Stored;
 use crate::model::tool::ArgKind;
 use crate::model::verdict::{Decision, Limit};
 use crate::safety::checker::{Checker, Firing, Halt, Request};
+use crate::safety::circumstances::Circumstances;
 use crate::safety::permit::{CapturePermit, Consent, Permit};
 use crate::safety::provenance::Trusted;
 use crate::safety::verdict::Verdict;
@@ -153,6 +154,7 @@ impl Gate {
             halt: Halt::Running,
             wanted: Wanted::Rules,
             firing: Firing::NoSource,
+            circumstances: &Circumstances::calm(self.clock.now_ms()),
         });
         let permit =
             CapturePermit::mint(call.clone(), &verdict).map_err(|_| verdict.record().reason())?;
@@ -261,6 +263,7 @@ impl Gate {
             halt: halted.map_or(Halt::Running, |by| Halt::Halted { by }),
             wanted,
             firing,
+            circumstances: &Circumstances::calm(self.clock.now_ms()),
         })
     }
 

@@ -14,7 +14,7 @@ use crate::model::timeline::{Entry, Outcome, Success};
 use crate::model::verdict::Decision;
 use crate::safety::permit::Consent;
 use crate::safety::verdict::Verdict;
-use crate::store::{Error, actions};
+use crate::store::{Error, intents};
 use crate::tools::{Bounds, Done, Error as ToolError};
 use std::time::Instant;
 
@@ -61,7 +61,7 @@ async fn start(
     let page_due_at_ms = page_due(desk, &draft.case);
     let (lease, mut history, now_ms) = (draft.lease().clone(), draft.history.clone(), draft.now_ms);
     let mut step = draft.into_step(Next::Again, page_due_at_ms);
-    step.intent = Some(actions::Intent {
+    step.intent = Some(intents::Intent {
         action_id: action.id(),
         incident_id: lease.incident_id,
         from: action.state,

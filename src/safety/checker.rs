@@ -12,6 +12,7 @@ use crate::model::call::Call;
 use crate::model::entity::{HostFacts, ServiceFacts};
 use crate::model::tool::{Effect, ToolSpec};
 use crate::model::verdict::{Approvals, Autonomy, Decision, Limit, VerdictRecord};
+use crate::safety::circumstances::Circumstances;
 use crate::safety::floor::Own;
 use crate::safety::levels::Granted;
 use crate::safety::provenance::Trusted;
@@ -42,6 +43,7 @@ pub struct Request<'a> {
     pub halt: Halt<'a>,
     pub wanted: Wanted,
     pub firing: Firing,
+    pub circumstances: &'a Circumstances,
 }
 
 /// Whether changes are stopped.

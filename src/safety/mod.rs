@@ -7,6 +7,7 @@
 //! add another kind of reason, add a check to [`checker`].
 
 pub mod checker;
+pub mod circumstances;
 pub mod command;
 pub mod floor;
 pub mod levels;

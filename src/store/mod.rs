@@ -12,6 +12,7 @@ pub mod db;
 pub mod deliveries;
 pub mod inbox;
 pub mod incidents;
+pub mod intents;
 pub mod outbox;
 pub mod plan;
 pub mod sessions;

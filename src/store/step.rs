@@ -4,7 +4,7 @@
 use super::db::{Conn, Store, db};
 use super::incidents::Lease;
 use super::timeline::{self, Head, Stream};
-use super::{Error, actions, blobs, inbox, outbox, text, usage};
+use super::{Error, actions, blobs, inbox, intents, outbox, text, usage};
 use crate::crash::{self, Point};
 use crate::model::action::ActionState;
 use crate::model::alert::Severity;
@@ -24,7 +24,7 @@ pub struct Step {
     pub folded: Vec<InboxId>,
     pub row: Projection,
     pub actions: Vec<Change>,
-    pub intent: Option<actions::Intent>,
+    pub intent: Option<intents::Intent>,
     pub messages: Vec<Announcement>,
     pub blobs: Vec<blobs::Blob>,
     /// Added to the day's total.
@@ -97,7 +97,7 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
         }
     }
     if let Some(intent) = &step.intent {
-        actions::write_intent(conn, intent).await?;
+        intents::write_intent(conn, intent).await?;
     }
     for announcement in &step.messages {
         outbox::queue(conn, announcement).await?;

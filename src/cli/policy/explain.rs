@@ -7,6 +7,7 @@ use super::super::{Global, pair, print, settings};
 use super::cases::{Answered, Question};
 use super::judge::{Facts, Judge, Origin, decision};
 use super::lines;
+use crate::clock::Clock;
 use crate::model::action::Wanted;
 use crate::model::alert::Labels;
 use crate::model::verdict::{Autonomy, Decision};
@@ -149,6 +150,7 @@ impl Suppose {
             origin: if self.untrusted { Origin::LabelsOnly } else { Origin::Trusted },
             firing: if self.not_firing { Firing::NotFiring } else { Firing::Confirmed },
             wanted: if self.person { Wanted::Person } else { Wanted::Rules },
+            at_ms: Clock::system().now_ms(),
             host: facts(&self.host_facts, "--host-facts")?,
             service: facts(&self.service_facts, "--service-facts")?,
         })

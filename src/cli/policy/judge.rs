@@ -15,6 +15,7 @@ use crate::model::entity::{HostFacts, ServiceFacts};
 use crate::model::tool::{ArgKind, ToolSpec};
 use crate::model::verdict::{Approvals, Autonomy, Decision, Limit, Matched, Tier, VerdictRecord};
 use crate::safety::checker::{Checker, Firing, Halt, Request};
+use crate::safety::circumstances::Circumstances;
 use crate::safety::provenance::Trusted;
 use crate::safety::rules::{LevelFile, Rules, RulesFile};
 use crate::targets::inventory::{Catalogue, Inventory, Mapping, ReachKind, locate};
@@ -66,6 +67,8 @@ pub struct Facts {
     pub origin: Origin,
     pub firing: Firing,
     pub wanted: Wanted,
+    /// The time that is supposed, in milliseconds since the epoch.
+    pub at_ms: i64,
     /// Laid over what the inventory knows of the host and the service.
     pub host: Map<String, Value>,
     pub service: Map<String, Value>,
@@ -90,6 +93,7 @@ impl Default for Facts {
             origin: Origin::Trusted,
             firing: Firing::Confirmed,
             wanted: Wanted::Rules,
+            at_ms: Clock::system().now_ms(),
             host: Map::new(),
             service: Map::new(),
         }
@@ -274,6 +278,7 @@ impl Judge {
             halt: Halt::Running,
             wanted: facts.wanted,
             firing: facts.firing,
+            circumstances: &Circumstances::calm(facts.at_ms),
         });
         let mut record = verdict.record().clone();
         // The supposed level is no part of what was asked about.

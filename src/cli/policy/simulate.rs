@@ -153,7 +153,7 @@ fn replay(judge: &Judge, events: Vec<(i64, Event)>, from_ms: i64) -> (usize, Vec
             let within = times.filter(|time| **time > at_ms.saturating_sub(limit.within_ms));
             i64::try_from(within.count()).unwrap_or(i64::MAX)
         };
-        let (decided, reason, found) = again(judge, &recorded, &count);
+        let (decided, reason, found) = again(judge, &recorded, at_ms, &count);
         if let Some(action) = recorded.action {
             limits.insert(action, found.into_iter().map(|limit| limit.key).collect());
         }
@@ -177,13 +177,14 @@ fn replay(judge: &Judge, events: Vec<(i64, Event)>, from_ms: i64) -> (usize, Vec
 fn again(
     judge: &Judge,
     recorded: &Recorded,
+    at_ms: i64,
     count: &dyn Fn(&Limit) -> i64,
 ) -> (Decision, String, Vec<Limit>) {
     let call = match judge.register.complete(&recorded.call) {
         Ok(call) => call,
         Err(complaint) => return (Decision::Refuse, complaint, Vec::new()),
     };
-    let mut record = match judge.record(&call, &facts(recorded), count) {
+    let mut record = match judge.record(&call, &facts(recorded, at_ms), count) {
         Ok(record) => record,
         Err(complaint) => return (Decision::Refuse, complaint, Vec::new()),
     };
@@ -198,7 +199,7 @@ fn again(
 }
 
 /// What the record tells of the facts at that time. The state of a target is not recorded.
-fn facts(recorded: &Recorded) -> Facts {
+fn facts(recorded: &Recorded, at_ms: i64) -> Facts {
     let matched = &recorded.verdict.matched;
     let untraced = matched.iter().filter_map(|m| m.source.strip_prefix("provenance: "));
     let second = matched.iter().find(|m| m.source == "second source").map(|m| m.tier);
@@ -210,6 +211,7 @@ fn facts(recorded: &Recorded) -> Facts {
             Some(Tier::Confirm | Tier::Forbidden) => Firing::NotFiring,
         },
         wanted: recorded.wanted,
+        at_ms,
         ..Facts::default()
     }
 }

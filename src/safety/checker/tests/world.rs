@@ -77,6 +77,7 @@ pub struct World {
     pub halted: Option<&'static str>,
     pub wanted: Wanted,
     pub firing: Firing,
+    pub circumstances: Circumstances,
 }
 
 pub fn labels(name: &str) -> Labels {
@@ -124,6 +125,7 @@ impl World {
             halted: None,
             wanted: Wanted::Rules,
             firing: Firing::Confirmed,
+            circumstances: Circumstances::calm(0),
         }
     }
 
@@ -155,6 +157,7 @@ impl World {
                 halt: self.halted.map_or(Halt::Running, |by| Halt::Halted { by }),
                 wanted: self.wanted,
                 firing: self.firing,
+                circumstances: &self.circumstances,
             },
         )
     }

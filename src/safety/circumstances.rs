@@ -1,0 +1,17 @@
+//! What a judgement knows of the world beyond the call and its incident.
+//!
+//! In: the clock, and what the store holds of people's orders and of recent changes. Never: a read;
+//! whoever asks for a verdict has looked, and looks again when the intent is written.
+
+/// The world at one moment.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Circumstances {
+    pub now_ms: i64,
+}
+
+impl Circumstances {
+    /// Nothing happened and nobody ordered anything.
+    pub fn calm(now_ms: i64) -> Self {
+        Self { now_ms }
+    }
+}
