@@ -49,7 +49,7 @@ pub(super) fn needs_you(
     message.title = format!("{}: {}", case.title, proposal.call.tool);
     message.facts = vec![
         ("Call".into(), proposal.call.to_string()),
-        ("Risk".into(), proposal.risk.as_str().into()),
+        ("Risk".into(), action.risk().as_str().into()),
         ("Expires".into(), action.expires_at_ms.map(format_ms).unwrap_or_default()),
     ];
     message.paragraphs.push(proposal.description.clone());

@@ -2,7 +2,7 @@
 
 use crate::model::call::Call;
 use crate::model::ids::ActionId;
-use crate::model::verdict::VerdictRecord;
+use crate::model::verdict::{Tier, VerdictRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,6 +21,15 @@ impl Risk {
             Self::Low => "low",
             Self::Medium => "medium",
             Self::High => "high",
+        }
+    }
+
+    /// The risk of a call that was judged so, whatever a mind says of it: what asks a person is
+    /// never without.
+    pub fn judged(self, tier: Tier) -> Self {
+        match tier {
+            Tier::Safe => self,
+            Tier::Confirm | Tier::Forbidden => self.max(Self::Medium),
         }
     }
 }
@@ -157,5 +166,11 @@ pub struct Action {
 impl Action {
     pub fn id(&self) -> ActionId {
         self.proposal.action_id
+    }
+
+    /// The risk that people are told.
+    pub fn risk(&self) -> Risk {
+        let said = self.proposal.risk;
+        self.verdict.as_ref().map_or(said, |verdict| said.judged(verdict.tier))
     }
 }
