@@ -159,6 +159,11 @@ fn each_fact_alone_makes_a_safe_restart_ask_or_refuse() {
             "call: 'reason' is missing: ",
         ),
         (
+            World::clean(json!({"host": "web1", "paths": ["/var/log/nginx"]})),
+            refuse,
+            "call: a default is not written into the call",
+        ),
+        (
             World { spec: None, ..base() },
             ask,
             "stands in no label, relation or runbook of this incident",

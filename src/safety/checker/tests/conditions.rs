@@ -89,3 +89,25 @@ fn a_verdict_says_what_its_record_says() {
         assert_eq!((verdict.tier(), verdict.decision()), (record.tier, record.decision));
     });
 }
+
+/// Rules may be compiled before a tool is known, by the likely effect of its name. What it is found
+/// to do counts.
+#[test]
+fn a_refused_name_is_refused_by_what_its_tool_does() {
+    let yaml = file("{ name: a, tool: check_and_drop_table, tier: safe }");
+    let rules = Arc::new(Rules::compile(&RulesFile::parse(&yaml).unwrap(), &[]).unwrap());
+    for (effect, expected) in [(Effect::Write, Decision::Refuse), (Effect::Read, Decision::Allow)] {
+        let args = vec![Arg::required("service", ArgKind::Service, "")];
+        let name = "check_and_drop_table".to_owned();
+        let spec = ToolSpec { name: name.clone(), about: String::new(), effect, args };
+        let mut allows = nginx();
+        allows.allow.push(name.clone());
+        let world = World {
+            checker: Checker::new(Arc::clone(&rules), Own::default()),
+            spec: Some(spec),
+            service: Some(allows),
+            ..World::new(&name, json!({"service": "nginx"}))
+        };
+        assert_eq!(world.record().decision, expected, "{effect:?}");
+    }
+}
