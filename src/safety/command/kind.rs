@@ -180,6 +180,38 @@ impl Kind {
         }
     }
 
+    /// The hosts that an accepted value names, as a program would look them up.
+    pub fn hosts<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        if let Kind::Any(kinds) = self {
+            let kind = kinds.iter().find(|kind| kind.accept(text).is_ok());
+            return kind.map(|kind| kind.hosts(text)).unwrap_or_default();
+        }
+        if *self == Kind::Host {
+            return vec![text];
+        }
+        if *self == Kind::Server {
+            return text.strip_prefix('@').into_iter().collect();
+        }
+        if *self == Kind::Endpoint {
+            let host =
+                text.split_once('@').map(|(_, rest)| rest.rsplit_once(':').unwrap_or((rest, "")));
+            return host
+                .into_iter()
+                .map(|(host, _)| host)
+                .filter(|host| !host.is_empty())
+                .collect();
+        }
+        if *self == Kind::Filter {
+            // Words of the filter's own language hold no dot, and addresses no letter beside one.
+            let parts = text.split(|c: char| !(c.is_ascii_alphanumeric() || "._-*".contains(c)));
+            let name = |part: &&str| {
+                part.contains('.') && part.contains(|c: char| c.is_ascii_alphabetic())
+            };
+            return parts.filter(name).collect();
+        }
+        Vec::new()
+    }
+
     /// Says what is expected, to follow "it should be".
     pub fn describe(&self) -> String {
         match self {
