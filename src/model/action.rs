@@ -23,15 +23,6 @@ impl Risk {
             Self::High => "high",
         }
     }
-
-    /// The risk of a call that was judged so, whatever a mind says of it: what asks a person is
-    /// never without.
-    pub fn judged(self, tier: Tier) -> Self {
-        match tier {
-            Tier::Safe => self,
-            Tier::Confirm | Tier::Forbidden => self.max(Self::Medium),
-        }
-    }
 }
 
 /// Where an action stands. Expired, rejected and superseded are different things: nobody answered,
@@ -133,6 +124,14 @@ pub struct Proposal {
     pub wants_person: Wanted,
 }
 
+impl Proposal {
+    /// The risk that people are told. A mind may raise what the rules see, never lower it.
+    pub fn risk_under(&self, verdict: &VerdictRecord) -> Risk {
+        let least = if verdict.tier == Tier::Safe { Risk::Low } else { Risk::Medium };
+        self.risk.max(least)
+    }
+}
+
 /// Whether a mind explicitly asked for human confirmation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -170,7 +169,7 @@ impl Action {
 
     /// The risk that people are told.
     pub fn risk(&self) -> Risk {
-        let said = self.proposal.risk;
-        self.verdict.as_ref().map_or(said, |verdict| said.judged(verdict.tier))
+        let verdict = self.verdict.as_ref();
+        verdict.map_or(self.proposal.risk, |verdict| self.proposal.risk_under(verdict))
     }
 }

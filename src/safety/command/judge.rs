@@ -7,7 +7,8 @@ use super::lexer::{self, Word};
 use super::pattern::distance;
 use super::table::{self, Form, Table};
 use super::walk::{self, Walk};
-use super::{Argv, Judgement, Reach, Refusal, Role, WordJudgement, WordVerdict};
+use super::{Argv, Judgement, Peer, Reach, Refusal, Role, WordJudgement, WordVerdict};
+use std::net::IpAddr;
 
 /// Judges one command line.
 pub fn judge(line: &str) -> Judgement {
@@ -42,8 +43,16 @@ fn make(name: &str, form: &Form, walk: &Walk<'_>, words: &[Word]) -> Argv {
         program: name.to_owned(),
         args: added.chain(words[1..].iter().map(|word| word.text.clone())).collect(),
         paths: walk.paths.clone(),
+        peers: peers(walk),
         reach: if walk.network { Reach::Network } else { Reach::Local },
     }
+}
+
+/// A program that only resolves names sends nothing to an address.
+fn peers(walk: &Walk<'_>) -> Vec<Peer> {
+    let is_address = |peer: &Peer| peer.name.parse::<IpAddr>().is_ok();
+    let all = walk.hosts.iter();
+    all.filter(|peer| walk.network || (walk.resolves && !is_address(peer))).cloned().collect()
 }
 
 fn refused(
