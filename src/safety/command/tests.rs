@@ -298,6 +298,27 @@ fn an_argv_names_only_pinned_files_and_its_reach() {
     assert_eq!(judge("uptime").outcome.unwrap().reach(), Reach::Local);
 }
 
+/// The name of a host can carry something away, even if nothing is sent to it.
+#[test]
+fn an_argv_names_every_host_that_would_hear_of_it() {
+    for (line, expected) in [
+        ("ping -c 1 10.0.0.1", &[("10.0.0.1", 11)][..]),
+        (
+            "host secret.example.org ns.example.org",
+            &[("secret.example.org", 6), ("ns.example.org", 25)],
+        ),
+        ("getent hosts a.example.org", &[("a.example.org", 14)]),
+        ("arp secret.example.org", &[("secret.example.org", 5)]),
+        ("arp 10.0.0.1", &[]),
+        ("uptime", &[]),
+    ] {
+        let argv = judge(line).outcome.unwrap();
+        let peers: Vec<(&str, usize)> =
+            argv.peers().iter().map(|peer| (peer.name.as_str(), peer.column)).collect();
+        assert_eq!(peers, expected, "{line}");
+    }
+}
+
 #[test]
 fn a_link_out_of_the_readable_places_is_refused() {
     let argv = judge("tail -n 5 /var/log//app.log").outcome.unwrap();
