@@ -263,6 +263,16 @@ fn a_refusal_names_the_word_and_the_way() {
             "`/etc/shadow` at column 5 is not allowed: it is outside the readable places (logs, \
              listed files of /proc and /sys, plain configuration); use `cat /var/log/syslog`",
         ),
+        (
+            "uptimee",
+            "`uptimee` at column 1 is not allowed: `uptimee` is not in the table of read-only \
+             programs; use `uptime`",
+        ),
+        (
+            "frobnicate",
+            "`frobnicate` at column 1 is not allowed: `frobnicate` is not in the table of \
+             read-only programs",
+        ),
     ] {
         assert_eq!(judge(line).outcome.unwrap_err().to_string(), expected);
     }
@@ -280,6 +290,8 @@ fn every_word_is_explained() {
     );
     assert_eq!(judgement.words[4].verdict, WordVerdict::NotReached);
     assert_eq!(judgement.words.len(), 5);
+    let roles: Vec<Role> = judge("frobnicate now").words.iter().map(|word| word.role).collect();
+    assert_eq!(roles, [Role::Program, Role::Unknown]);
 }
 
 #[test]
