@@ -384,6 +384,8 @@ mod tests {
             ),
             ("loopback", vec!["localhost"], vec!["10.0.0.1", "localhost.evil.org"]),
             ("age", vec!["+7", "-1"], vec!["7d", "--1", ""]),
+            ("text", vec!["a b", "$(x)"], vec!["-x", ""]),
+            ("pattern", vec!["-x", "*"], vec![""]),
             ("size", vec!["+100M"], vec!["100Mi", "M"]),
             ("mode", vec!["0644", "-4000", "/u+s"], vec!["", "8", "a;b"]),
             ("journalmatch", vec!["_PID=1"], vec!["a=1", "=1", "_PID"]),
@@ -407,5 +409,19 @@ mod tests {
             good.iter().for_each(|text| assert!(accepts(notation, text), "{notation} {text:?}"));
             bad.iter().for_each(|text| assert!(!accepts(notation, text), "{notation} {text:?}"));
         }
+    }
+
+    #[test]
+    fn a_value_has_an_end() {
+        assert!(accepts("text", &"x".repeat(super::VALUE_MAX)));
+        assert!(!accepts("text", &"x".repeat(super::VALUE_MAX + 1)));
+    }
+
+    #[test]
+    fn of_several_kinds_a_path_says_best_what_is_wrong() {
+        let either = kind("int(1..9)|read", &Default::default()).unwrap();
+        let told = |text: &str| either.accept(text).unwrap_err();
+        assert_eq!(told("x"), "it should be a whole number from 1 to 9, or a readable file");
+        assert!(told("/etc/shadow").starts_with("it is outside the readable places"));
     }
 }
