@@ -10,6 +10,7 @@ mod kind;
 mod lexer;
 mod notation;
 pub(crate) mod pattern;
+mod shapes;
 mod table;
 mod walk;
 

@@ -18,6 +18,8 @@ const FILES: &[(&str, &str)] = &[
     ("hardware.yaml", include_str!("programs/hardware.yaml")),
     ("services.yaml", include_str!("programs/services.yaml")),
     ("host.yaml", include_str!("programs/host.yaml")),
+    ("content.yaml", include_str!("programs/content.yaml")),
+    ("runtimes.yaml", include_str!("programs/runtimes.yaml")),
 ];
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
