@@ -7,6 +7,7 @@ pub mod outside;
 pub mod policy;
 
 use crate::action::gate::Gate;
+use crate::action::halt_file::HaltFile;
 use crate::action::verify::Verifier;
 use crate::agent::budget::Budget;
 use crate::agent::runbook::Follower;
@@ -207,6 +208,7 @@ fn desk(
         prometheus: prometheus.clone(),
         store: store.clone(),
         clock: clock.clone(),
+        halt_file: HaltFile::new(settings.halt_file(), redactor.clone()),
         target_labels: mappings.iter().map(|mapping| mapping.label.clone()).collect(),
     };
     let verify = &settings.verify;
