@@ -3,6 +3,7 @@
 //! In: settings. Out: a running server, or the reason why not. Never: a start with broken rules, a
 //! listener before it is known who may connect.
 
+mod journal;
 pub mod outside;
 pub mod policy;
 
@@ -30,6 +31,7 @@ use crate::targets::Targets;
 use crate::targets::inventory::{Catalogue, Inventory, Mapping, To, Unknown, locate};
 use crate::tasks::Tasks;
 use crate::tools::{self, Deps, Register};
+use crate::web::Standing;
 use anyhow::{Context, Result, anyhow};
 use policy::Policy;
 use regex::Regex;
@@ -48,6 +50,7 @@ const PAGER_POLL: Duration = Duration::from_secs(1);
 /// Everything that the process is made of.
 pub struct App {
     pub settings: Settings,
+    pub policy: Policy,
     pub store: Store,
     pub clock: Clock,
     pub redactor: Redactor,
@@ -105,6 +108,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     };
     Ok(App {
         settings,
+        policy,
         store,
         clock,
         redactor,
@@ -138,6 +142,16 @@ impl App {
                 "nobody will hear of anything: no channel is configured (notify.slack, \
                  notify.pagerduty, notify.email); incidents are seen in the console only"
             );
+        }
+    }
+
+    /// What stands in this process, for the pages and the API.
+    pub fn standing(&self) -> Standing {
+        let file = self.desk.gate.halt_file.clone();
+        let rules = Arc::clone(&self.policy.rules);
+        Standing {
+            halt_file: Arc::new(move || file.look()),
+            policy: Arc::new(move || rules.summary()),
         }
     }
 

@@ -94,6 +94,9 @@ impl Store {
         let Some(stream) = named.stream() else {
             return Ok(Some(Broken { seq: 1, why: "nobody writes streams of this kind".into() }));
         };
+        if named.aged_out != 0 && self.raw_entries(named).await?.is_empty() {
+            return Ok(None);
+        }
         if let Some(broken) = self.verify_chain(stream).await? {
             return Ok(Some(broken));
         }
