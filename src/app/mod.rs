@@ -13,6 +13,7 @@ use crate::action::verify::Verifier;
 use crate::agent::budget::Budget;
 use crate::agent::runbook::Follower;
 use crate::agent::{Mind, Minds};
+use crate::audit::writer::Writer;
 use crate::clock::Clock;
 use crate::config::{PagerdutyDedup, Settings, TargetKind};
 use crate::incident::intake::Correlator;
@@ -58,6 +59,7 @@ pub struct App {
     pub intake: Intake,
     pub desk: Arc<Desk>,
     pub outbox: Arc<Outbox>,
+    pub checkpoints: Option<Writer>,
     pub due: Arc<Notify>,
     /// The store's own tasks: they end last, so that steps in flight can still be recorded.
     store_tasks: Tasks,
@@ -106,6 +108,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         scope: settings.scope.clone(),
         give_up_after_ms: seconds(settings.notify.retry_max_s),
     };
+    let checkpoints = outside::checkpoints(&settings, &store, &clock);
     Ok(App {
         settings,
         policy,
@@ -116,13 +119,14 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         intake,
         desk: Arc::new(desk),
         outbox: Arc::new(outbox),
+        checkpoints,
         due,
         store_tasks,
     })
 }
 
 impl App {
-    /// Starts the intake, the worker, the pager and the outbox.
+    /// Starts the intake, the worker, the pager, the outbox and the checkpoints.
     pub fn start(&self, tasks: &Tasks) {
         let poll = Duration::from_millis(self.settings.worker.poll_ms);
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
@@ -137,6 +141,9 @@ impl App {
         tasks.spawn(worker::run(Arc::clone(&desk), setup, Arc::clone(&due), tasks.clone()));
         tasks.spawn(pager::run(desk, PAGER_POLL, due, tasks.stopping()));
         tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
+        if let Some(checkpoints) = &self.checkpoints {
+            tasks.spawn(checkpoints.clone().run(tasks.stopping()));
+        }
         if self.outbox.channels.is_empty() {
             tracing::warn!(
                 "nobody will hear of anything: no channel is configured (notify.slack, \

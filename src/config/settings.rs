@@ -19,7 +19,9 @@ use serde::Deserialize;
 
 use super::network::Network;
 
-pub use audit::{AuditSettings, CheckpointHttp, CheckpointMethod, CheckpointSettings, SyslogAddress};
+pub use audit::{
+    AuditSettings, CheckpointHttp, CheckpointMethod, CheckpointSettings, SyslogAddress,
+};
 pub use clients::{AlertmanagerSettings, ClientSettings, PrometheusSettings};
 pub use ingest::{IngestSettings, TargetKind, TargetRule};
 pub use model::{BudgetSettings, ModelEndpoint, ModelSettings};

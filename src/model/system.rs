@@ -134,9 +134,10 @@ impl SystemEntry {
             Self::HoldRemoved { id, matchers, by } => {
                 format!("{by} removed the hold on {} ({id})", matchers.join(", "))
             }
-            Self::RuleQuarantined { order } => {
-                because(format!("{} put rule '{}' in quarantine", order.by, order.rule), &order.reason)
-            }
+            Self::RuleQuarantined { order } => because(
+                format!("{} put rule '{}' in quarantine", order.by, order.rule),
+                &order.reason,
+            ),
             Self::RuleReleased { rule, by } => format!("{by} lifted the quarantine of '{rule}'"),
             Self::Unknown(value) => format!("an entry of a later version: {value}"),
         }
@@ -204,8 +205,10 @@ mod tests {
 
     #[test]
     fn changes_to_people_are_told_one_by_one() {
-        let before = [known("ann", "sre", "1"), known("bob", "viewer", "1"), known("kim", "sre", "1")];
-        let after = [known("bob", "admin", "2"), known("kim", "sre", "1"), known("lee", "sre", "1")];
+        let before =
+            [known("ann", "sre", "1"), known("bob", "viewer", "1"), known("kim", "sre", "1")];
+        let after =
+            [known("bob", "admin", "2"), known("kim", "sre", "1"), known("lee", "sre", "1")];
         let changes = access_changes(&before, &after);
         let process = "box/1".to_owned();
         assert_eq!(

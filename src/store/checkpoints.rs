@@ -30,6 +30,14 @@ pub struct Material {
     pub entries: i64,
 }
 
+/// What the database holds of a stream that a checkpoint names.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kept {
+    pub entries: Vec<(i64, String)>,
+    /// Where it ended when it aged out.
+    pub tombstone: Option<(i64, String)>,
+}
+
 /// A line with its number and its own MAC.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Line {
@@ -169,24 +177,20 @@ impl Store {
         .await
     }
 
-    /// Number and hash of every entry of a stream, and when it aged out, if it did.
-    pub async fn hashes(
-        &self,
-        kind: &str,
-        id: &str,
-    ) -> Result<(Vec<(i64, String)>, Option<i64>), Error> {
+    /// Number and hash of every entry of a stream, and its head if it aged out.
+    pub async fn kept(&self, kind: &str, id: &str) -> Result<Kept, Error> {
         let (kind, id) = (kind.to_owned(), id.to_owned());
         self.read(move |conn| {
             Box::pin(async move {
-                let hashes = db!(conn, c => sqlx::query_as(
+                let entries = db!(conn, c => sqlx::query_as(
                     "select seq, hash from timeline
                      where stream_kind = $1 and stream_id = $2 order by seq"
                 ).bind(text(&kind)).bind(text(&id)).fetch_all(&mut **c).await)?;
-                let aged: Option<(i64,)> = db!(conn, c => sqlx::query_as(
-                    "select aged_out_at_ms from stream_head
+                let tombstone = db!(conn, c => sqlx::query_as(
+                    "select seq, head from stream_head
                      where stream_kind = $1 and stream_id = $2 and aged_out_at_ms is not null"
                 ).bind(text(&kind)).bind(text(&id)).fetch_optional(&mut **c).await)?;
-                Ok((hashes, aged.map(|(at_ms,)| at_ms)))
+                Ok(Kept { entries, tombstone })
             })
         })
         .await

@@ -213,8 +213,7 @@ pub async fn refuse_when_changed(conn: &mut Conn<'_>, judged: i64) -> Result<(),
         lite: "select version from orders where name = 'orders'",
         pg: "select version from orders where name = 'orders' for share",
     );
-    let found: Option<(i64,)> =
-        db!(conn, c => sqlx::query_as(sql).fetch_optional(&mut **c).await)?;
+    let found: Option<(i64,)> = db!(conn, c => sqlx::query_as(sql).fetch_optional(&mut **c).await)?;
     match found {
         Some((version,)) if version == judged => Ok(()),
         Some(_) | None => Err(Error::OrdersChanged),

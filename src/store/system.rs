@@ -83,8 +83,11 @@ impl Store {
                 // Under the lock, so that of two replicas that start at once one writes.
                 lock(conn).await?;
                 let Loaded { version, text, autonomy } = loaded;
-                blobs::keep(conn, &blobs::Blob { hash: version.clone(), body: text.clone(), at_ms })
-                    .await?;
+                blobs::keep(
+                    conn,
+                    &blobs::Blob { hash: version.clone(), body: text.clone(), at_ms },
+                )
+                .await?;
                 let before = last_rules(conn).await?;
                 if before.as_ref() == Some(&version) {
                     return Ok(());

@@ -1,10 +1,10 @@
 //! The page of people's orders: halt, what is in flight, holds, rules in quarantine.
 
+use super::Web;
 use super::chrome::Chrome;
 use super::error::Error;
 use super::visible::{visible, visible_json};
 use super::visitor::Visitor;
-use super::Web;
 use crate::approval::Role;
 use crate::clock::format_ms;
 use crate::model::orders::{Hold, InFlight, Quarantined};
@@ -45,9 +45,8 @@ pub async fn page(State(web): State<Web>, visitor: Visitor) -> Result<Html<Strin
     let deps = web.deps()?;
     let orders = deps.store.orders(deps.clock.now_ms()).await?;
     let c = Chrome::of(&web, &visitor).await?;
-    let may = |least| {
-        !c.csrf.is_empty() && visitor.principal().is_some_and(|who| who.role >= least)
-    };
+    let may =
+        |least| !c.csrf.is_empty() && visitor.principal().is_some_and(|who| who.role >= least);
     let lists = vec![
         (c.w.holds, orders.holds.iter().map(Shown::of_hold).collect()),
         (c.w.quarantine, orders.quarantined.iter().map(Shown::of_rule).collect()),

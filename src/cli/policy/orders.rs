@@ -38,9 +38,7 @@ pub struct Unquarantine {
 }
 
 pub fn state(global: &Global, state: &State) -> Result<ExitCode> {
-    super::super::block_on(async {
-        shown(global, &state.at.remote(global)?.get(PATH, &[]).await?)
-    })
+    super::super::block_on(async { shown(global, &state.at.remote(global)?.get(PATH, &[]).await?) })
 }
 
 pub fn quarantine(global: &Global, order: &Quarantine) -> Result<ExitCode> {

@@ -36,7 +36,8 @@ impl Checks<'_> {
             self.add(&at("syslog"), message);
         }
         // `{number}` stands for digits, which are fit for any place of an address.
-        let url = checkpoint.http.url.as_ref().map(|url| url.expose_secret().replace("{number}", "1"));
+        let url =
+            checkpoint.http.url.as_ref().map(|url| url.expose_secret().replace("{number}", "1"));
         if let Some(Err(message)) = url.map(|url| base_url(&url, &WEB)) {
             self.add(&at("http.url"), message);
         }
