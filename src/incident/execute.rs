@@ -7,13 +7,12 @@
 use super::advance::{commit, page_due};
 use super::draft::{Draft, Next, bounded_data};
 use super::{Desk, announce};
-use crate::action::gate::NotRun;
+use crate::action::gate::{Judged, NotRun};
 use crate::model::action::{Action, ActionState, Proposal};
 use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Outcome, Success};
 use crate::model::verdict::Decision;
 use crate::safety::permit::Consent;
-use crate::safety::verdict::Verdict;
 use crate::store::{Error, intents};
 use crate::tools::{Bounds, Done, Error as ToolError};
 use std::time::Instant;
@@ -49,7 +48,7 @@ async fn start(
     consent: Consent,
 ) -> Result<Next, Error> {
     let judged = match judge_again(desk, &draft, &action, consent).await? {
-        Ok(verdict) => verdict,
+        Ok(judged) => judged,
         Err(withdrawn) => {
             withdraw(&mut draft, &action, withdrawn);
             return commit(desk, draft, Next::Again).await;
@@ -65,11 +64,12 @@ async fn start(
         action_id: action.id(),
         incident_id: lease.incident_id,
         from: action.state,
-        limits: judged.limits().to_vec(),
+        limits: judged.verdict.limits().to_vec(),
+        orders_version: judged.orders_version,
         at_ms: now_ms,
     });
     let call = &action.proposal.call;
-    let intended = match desk.gate.intend(step, &judged, call, consent).await {
+    let intended = match desk.gate.intend(step, &judged.verdict, call, consent).await {
         Ok(intended) => intended,
         Err(NotRun::Store(error)) => {
             let draft = Draft::new(lease, history, now_ms);
@@ -105,7 +105,7 @@ async fn judge_again(
     draft: &Draft,
     action: &Action,
     consent: Consent,
-) -> Result<Result<Verdict, Withdrawn>, Error> {
+) -> Result<Result<Judged, Withdrawn>, Error> {
     let proposal = &action.proposal;
     let facts = desk.facts(&draft.case);
     let judged = desk.gate.judge_write(&facts, &proposal.call, proposal.wants_person).await?;
@@ -130,7 +130,7 @@ async fn judge_again(
     if let Err(drift) = desk.gate.drift(&proposal.call, action.basis.as_ref(), basis) {
         return Ok(Err(Withdrawn::Off(drift)));
     }
-    Ok(Ok(judged.verdict))
+    Ok(Ok(judged))
 }
 
 /// The intent transaction said no; nothing was started.
@@ -150,6 +150,8 @@ async fn refused(
             Withdrawn::AskFirst(why)
         }
         Error::NoLonger(why) => Withdrawn::Off(why),
+        // Nothing was written: the next step judges the same action under the orders in force.
+        Error::OrdersChanged => return Ok(Next::Again),
         Error::Unavailable(_)
         | Error::Busy
         | Error::Fenced

@@ -5,6 +5,7 @@
 //! To add a kind of reason, add a function to `checks` and its line to [`Checker::judge`].
 
 mod checks;
+mod orders;
 
 use crate::model::action::Wanted;
 use crate::model::alert::Labels;
@@ -50,7 +51,7 @@ pub struct Request<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Halt<'a> {
     Running,
-    Halted { by: &'a str },
+    Halted { by: &'a str, reason: &'a str },
 }
 
 /// What a second source says of the alert, before a change that nobody is asked about.
@@ -94,10 +95,12 @@ impl Checker {
                 checks::grant(&subject, &mut weighed);
                 checks::provenance(&subject, request.trusted, &mut weighed);
                 checks::second_source(request.firing, &mut weighed);
+                orders::quarantine(&request.circumstances.orders, &mut weighed);
                 limits = checks::limits(&subject, request.counts, &mut weighed);
                 let others = weighed.tier();
                 granted.weigh_write(others, &mut weighed.reasons);
                 checks::halt(request.halt, &mut weighed);
+                orders::holds(request.circumstances, &subject, request.labels, &mut weighed);
             }
             Effect::Read | Effect::Talk => {}
         }
@@ -167,6 +170,11 @@ pub(super) fn shown(text: &str) -> String {
     }
     let short: String = text.chars().take(CHARS_MAX).collect();
     format!("{short:?}…")
+}
+
+/// What was done, with the reason that its author gave, if any.
+fn because(said: String, reason: &str) -> String {
+    if reason.is_empty() { said } else { format!("{said}: {}", shown(reason)) }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 use super::actions::move_on;
 use super::db::{Conn, Store, db, dialect};
+use super::orders;
 use super::{Error, key};
 use crate::model::action::ActionState;
 use crate::model::ids::{ActionId, IncidentId};
@@ -18,6 +19,8 @@ pub struct Intent {
     /// The state that the action must still be in.
     pub from: ActionState,
     pub limits: Vec<Limit>,
+    /// The number of the orders under which the call was judged.
+    pub orders_version: i64,
     pub at_ms: i64,
 }
 
@@ -59,9 +62,11 @@ impl Store {
 /// may start once. Part of a step's transaction.
 ///
 /// # Errors
-/// `NoLonger` when a halt or the action's state forbids it, `OverLimit` with the true counts.
+/// `NoLonger` when a halt or the action's state forbids it, `OrdersChanged` when it has to be judged
+/// again, `OverLimit` with the true counts.
 pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
     refuse_when_halted(conn).await?;
+    orders::refuse_when_changed(conn, intent.orders_version).await?;
     move_on(conn, intent.action_id, intent.from, ActionState::Intended).await?;
     refuse_when_expired(conn, intent).await?;
     let mut limits = intent.limits.clone();
@@ -104,14 +109,15 @@ pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Er
 /// Once a halt is stored, no intent is committed: the lock makes it wait for those under way.
 async fn refuse_when_halted(conn: &mut Conn<'_>) -> Result<(), Error> {
     let sql = dialect!(conn,
-        lite: "select value, by_whom from switch where name = 'halt'",
-        pg: "select value, by_whom from switch where name = 'halt' for share",
+        lite: "select value, by_whom, reason from switch where name = 'halt'",
+        pg: "select value, by_whom, reason from switch where name = 'halt' for share",
     );
-    let halt: Option<(String, String)> =
+    let halt: Option<(String, String, String)> =
         db!(conn, c => sqlx::query_as(sql).fetch_optional(&mut **c).await)?;
     match halt {
-        Some((value, by)) if value == "on" => {
-            Err(Error::NoLonger(format!("all changes are halted by {by}")))
+        Some((value, by, reason)) if value == "on" => {
+            let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+            Err(Error::NoLonger(format!("all changes are halted by {by}{reason}")))
         }
         Some(_) | None => Ok(()),
     }

@@ -8,16 +8,19 @@ pub mod actions;
 pub mod alerts;
 pub mod audit;
 pub mod blobs;
+pub mod checkpoints;
 pub mod db;
 pub mod deliveries;
 pub mod inbox;
 pub mod incidents;
 pub mod intents;
+pub mod orders;
 pub mod outbox;
 pub mod plan;
 pub mod sessions;
 pub mod step;
 pub mod switches;
+pub mod system;
 pub mod timeline;
 pub mod usage;
 mod writer;
@@ -45,6 +48,9 @@ pub enum Error {
     /// The intent was not written: limits are used up. Judge again with these counts.
     #[error("a limit is reached")]
     OverLimit(Vec<(crate::model::verdict::Limit, i64)>),
+    /// The intent was not written: people gave orders since the call was judged. Judge again.
+    #[error("people gave orders meanwhile")]
+    OrdersChanged,
     /// The intent was not written: what allowed the call no longer holds.
     #[error("{0}")]
     NoLonger(String),

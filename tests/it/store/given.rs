@@ -155,6 +155,7 @@ pub fn intent(row: &actions::Row, from: ActionState) -> Intent {
         incident_id: row.incident_id,
         from,
         limits: Vec::new(),
+        orders_version: 0,
         at_ms: 4_000,
     }
 }
