@@ -4,4 +4,5 @@
 //! problem is gone. Never: a change without a committed intent; a claim in place of a measurement.
 
 pub mod gate;
+pub mod second_source;
 pub mod verify;

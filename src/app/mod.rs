@@ -7,6 +7,7 @@ pub mod outside;
 pub mod policy;
 
 use crate::action::gate::Gate;
+use crate::action::second_source::SecondSource;
 use crate::action::verify::Verifier;
 use crate::agent::budget::Budget;
 use crate::agent::runbook::Follower;
@@ -204,10 +205,9 @@ fn desk(
         checker: Checker::new(Arc::clone(&policy.rules), own),
         register,
         inventory: Arc::clone(&inventory),
-        prometheus: prometheus.clone(),
+        second_source: SecondSource { prometheus: prometheus.clone(), mappings: mappings.clone() },
         store: store.clone(),
         clock: clock.clone(),
-        target_labels: mappings.iter().map(|mapping| mapping.label.clone()).collect(),
     };
     let verify = &settings.verify;
     let verifier = Verifier {

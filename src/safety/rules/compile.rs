@@ -7,6 +7,7 @@ use crate::model::tool::{ArgKind, Effect, ToolSpec};
 use crate::model::verdict::{Approvals, Tier};
 use crate::safety::condition::{Condition, HOST_FIELDS, SERVICE_FIELDS};
 use crate::safety::floor;
+use crate::safety::guards::{Guards, GuardsFile};
 use crate::safety::levels::{Level, Levels};
 use crate::safety::limits::{LimitRule, Per, parse_duration};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,10 +16,10 @@ const VERSION: u32 = 1;
 
 /// Collects complaints under dotted paths.
 #[derive(Default)]
-pub(super) struct Complaints(Vec<Complaint>);
+pub(in crate::safety) struct Complaints(Vec<Complaint>);
 
 impl Complaints {
-    pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    pub(in crate::safety) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Complaint { path: path.into(), message: message.into() });
     }
 }
@@ -36,6 +37,7 @@ impl Rules {
         check_defaults(file, &mut complaints);
         let specs: BTreeMap<&str, &ToolSpec> =
             specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+        let guards = compile_guards(file, &specs, &mut complaints);
         let mut tools: BTreeMap<String, ToolRules> =
             specs.keys().map(|name| ((*name).to_owned(), ToolRules::default())).collect();
         let mut names = BTreeSet::new();
@@ -59,7 +61,7 @@ impl Rules {
         }
         let unknown_tools =
             tools.keys().filter(|name| !specs.contains_key(name.as_str())).cloned().collect();
-        let rules = Self { version, levels, defaults: file.defaults, tools, unknown_tools };
+        let rules = Self { version, levels, defaults: file.defaults, guards, tools, unknown_tools };
         if complaints.0.is_empty() {
             examples::check(file, &rules, &specs, &mut complaints);
         }
@@ -100,6 +102,22 @@ fn compile_levels(file: &RulesFile, complaints: &mut Complaints) -> Levels {
         levels.push(Level::new(matchers, level.autonomy));
     }
     Levels::new(file.autonomy, levels)
+}
+
+fn compile_guards(
+    file: &RulesFile,
+    specs: &BTreeMap<&str, &ToolSpec>,
+    complaints: &mut Complaints,
+) -> Guards {
+    let named = file.rules.iter().map(|rule| rule.tool.as_str()).collect();
+    let keys = GuardsFile {
+        freeze: &file.freeze,
+        blast_radius: file.blast_radius.as_ref(),
+        common_cause: file.common_cause.as_ref(),
+        breaker: file.breaker.as_ref(),
+        recurrence: file.recurrence.as_ref(),
+    };
+    Guards::compile(keys, specs, &named, complaints)
 }
 
 fn check_defaults(file: &RulesFile, complaints: &mut Complaints) {

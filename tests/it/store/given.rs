@@ -3,6 +3,7 @@
 use watchkeeper::clock::Clock;
 use watchkeeper::model::action::{ActionState, Answer};
 use watchkeeper::model::alert::Severity;
+use watchkeeper::model::guard::Watch;
 use watchkeeper::model::ids::{ActionId, DeliveryId, IncidentId, MessageId};
 use watchkeeper::model::incident::State;
 use watchkeeper::model::message::{Event, Message, Urgency};
@@ -103,6 +104,7 @@ pub fn step(lease: &Lease, after: &Head) -> Step {
         },
         actions: Vec::new(),
         intent: None,
+        failures: Vec::new(),
         messages: Vec::new(),
         blobs: Vec::new(),
         usage: Usage::default(),
@@ -155,7 +157,9 @@ pub fn intent(row: &actions::Row, from: ActionState) -> Intent {
         incident_id: row.incident_id,
         from,
         limits: Vec::new(),
+        watch: Watch::default(),
         at_ms: 4_000,
+        held_until_ms: 200_000,
     }
 }
 
