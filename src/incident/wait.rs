@@ -10,7 +10,7 @@ use crate::model::action::{Action, ActionState};
 use crate::store::Error;
 
 /// Most changes take seconds.
-const TRY_AGAIN_MS: i64 = 2_000;
+const TRY_AGAIN_MS: i64 = 1_000;
 /// After this a person is asked: a change that helps in an hour helps nobody.
 const WAIT_MS_MAX: i64 = 5 * 60_000;
 /// A change is in flight until its tool must have ended, and as long again as a worker may need to

@@ -25,6 +25,9 @@ use std::collections::BTreeSet;
 /// Of the alerts of a storm, so many names are looked up.
 const ALERTNAMES_MAX: usize = 50;
 
+/// Windows that follow each other without a gap are followed so far: they may never end.
+const WINDOWS_MAX: usize = 1_000;
+
 /// The guards of a rules file.
 #[derive(Debug, Default)]
 pub struct Guards {
@@ -108,6 +111,17 @@ impl Guards {
                 .map(|limit| limit.limit)
                 .collect(),
         }
+    }
+
+    /// The first moment from this one on that lies in no window at all.
+    pub(super) fn thaw(&self, from_ms: i64) -> i64 {
+        let mut at_ms = from_ms;
+        for _ in 0..WINDOWS_MAX {
+            let open = self.freezes.iter().filter_map(|freeze| freeze.open_until(at_ms)).max();
+            let Some(until_ms) = open else { return at_ms };
+            at_ms = until_ms;
+        }
+        at_ms
     }
 
     /// The places that a change holds while it is in flight.

@@ -229,6 +229,11 @@ impl Rules {
         &self.guards
     }
 
+    /// The first moment from this one on at which no freeze is in force.
+    pub fn thaw(&self, from_ms: i64) -> i64 {
+        self.guards.thaw(from_ms)
+    }
+
     pub(super) fn tool(&self, name: &str) -> Option<&ToolRules> {
         self.tools.get(name)
     }

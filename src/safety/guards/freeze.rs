@@ -80,6 +80,11 @@ impl Freeze {
         }
     }
 
+    /// When the window that is open at this moment ends.
+    pub(super) fn open_until(&self, now_ms: i64) -> Option<i64> {
+        self.span(now_ms).filter(|span| span.began_ms.is_some()).map(|span| span.until_ms)
+    }
+
     fn span(&self, now_ms: i64) -> Option<Span> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(span) = *last

@@ -102,6 +102,20 @@ fn an_hour_that_is_left_out_or_comes_twice_ends_a_window_late() {
 }
 
 #[test]
+fn the_next_moment_without_a_freeze_lies_after_all_windows() {
+    let two = format!(
+        "freeze: [{{ {WEEKEND}, writes: confirm }}, \
+         {{ cron: \"0 6 * * MON\", for: 3h, zone: Europe/Berlin, writes: forbidden }}]"
+    );
+    let rules = compiled(&two).unwrap();
+    assert_eq!(rules.thaw(at("2026-07-04T12:00:00Z")), at("2026-07-06T07:00:00Z"));
+    assert_eq!(rules.thaw(at("2026-07-07T12:00:00Z")), at("2026-07-07T12:00:00Z"));
+    assert_eq!(compiled("").unwrap().thaw(5), 5);
+    let always = compiled("freeze: [{ cron: \"0 * * * *\", for: 1h, writes: confirm }]").unwrap();
+    assert!(always.thaw(0) > 0);
+}
+
+#[test]
 fn the_zone_is_utc_unless_it_is_named() {
     assert!(frozen("cron: \"0 18 * * *\", for: 1h", "2026-07-03T18:30:00Z").is_some());
     assert!(frozen("cron: \"0 18 * * *\", for: 1h", "2026-07-03T17:30:00Z").is_none());

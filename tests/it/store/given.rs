@@ -163,6 +163,36 @@ pub fn intent(row: &actions::Row, from: ActionState) -> Intent {
     }
 }
 
+/// So many incidents, each with an allowed action and the step that would start it.
+pub async fn many_steps(store: &Store, count: usize) -> Vec<Step> {
+    let openings: Vec<Opening> =
+        (0..count).map(|n| opening(&format!("many {n}"), Severity::Critical, 1_000)).collect();
+    let actions: Vec<actions::Row> =
+        openings.iter().map(|opening| action(opening.id, ActionState::Allowed)).collect();
+    let rows = actions.clone();
+    store
+        .write(move |conn| {
+            Box::pin(async move {
+                incidents::open_all(conn, &openings).await?;
+                for row in &rows {
+                    actions::insert(conn, row).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    let leases = store.claim("worker", 10_000, now(), 60_000).await.unwrap();
+    actions
+        .iter()
+        .map(|row| {
+            let lease = leases.iter().find(|lease| lease.incident_id == row.incident_id).unwrap();
+            let intent = Some(intent(row, ActionState::Allowed));
+            Step { intent, ..step(lease, &Head::default()) }
+        })
+        .collect()
+}
+
 pub fn announcement(incident_id: Option<IncidentId>, transition: &str) -> Announcement {
     Announcement {
         transition: transition.into(),
