@@ -3,6 +3,7 @@
 //! In: ready arguments and paths. Out: what the programs and files of this machine say. Never: a
 //! shell, a search of `PATH`, a wait without an end.
 
+mod log;
 mod mounts;
 mod proc;
 mod sweep;
@@ -13,12 +14,8 @@ use super::sweep::{Entry, Listing, Sweep, Swept};
 use super::{Command, Error, Exit, Leaves, Ran, Reach, Tail};
 use super::{launch, process};
 use crate::safety::command::{Argv, PROGRAM_FOLDERS};
-use crate::safety::paths::{self, Access};
 use futures::future::BoxFuture;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -191,37 +188,10 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Whether the file that was opened may be read under this name. An account that owns its log
-/// folder can put a link there, to a file that it may not read itself and we may.
-fn follows(path: &str, file: &File) -> Result<(), Error> {
-    let opened = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let Ok(real) = opened else { return Err(Error::Missing(format!("{path} cannot be placed"))) };
-    let real = real.to_string_lossy().into_owned();
-    // Links of root and our own are configuration, as long as they still lead to what was opened.
-    let ours = || {
-        let configured = Path::new(path).ancestors().all(|part| {
-            std::fs::symlink_metadata(part).is_ok_and(|about| {
-                let trusted = [0, rustix::process::geteuid().as_raw()].contains(&about.uid());
-                trusted || !about.is_symlink()
-            })
-        });
-        configured && std::fs::canonicalize(path).is_ok_and(|now| now == Path::new(&real))
-    };
-    if real == path || ours() {
-        return Ok(());
-    }
-    let denied = |why| Error::Missing(format!("{path} leads to {real}: {why}"));
-    paths::permit(Access::Read, &real).map(|_| ()).map_err(denied)
-}
-
 fn tail(path: &str, bytes_max: u64) -> Result<Tail, Error> {
     let failed = |error: std::io::Error| Error::Missing(format!("cannot read {path}: {error}"));
-    // Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let mut file: File =
-        File::options().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
+    let mut file = log::open(path)?;
     let about = file.metadata().map_err(failed)?;
-    follows(path, &file)?;
     if !about.is_file() {
         return Err(Error::Missing(format!("{path} is not a regular file")));
     }

@@ -1,6 +1,7 @@
 //! Verdicts as tables: one world in which a restart is safe, and everything that changes it.
 
 mod conditions;
+mod guards;
 mod properties;
 mod world;
 
@@ -21,6 +22,7 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
         note: note.into(),
     };
     let key = "restart one service|host=web1|service=nginx.service";
+    let again = "recurrence: restart_service|host=web1|service=nginx.service";
     assert_eq!(
         record,
         VerdictRecord {
@@ -36,6 +38,18 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
                 reason("second source", "Prometheus has the alert firing too"),
                 reason(&format!("limit: {key}"), "0 of 3 in 1h"),
                 reason(&format!("limit: {key}"), "0 of 6 in 24h"),
+                reason("freeze: 0 12 23 12 * UTC", "next from Wed 2026-12-23 12:00 UTC"),
+                reason("blast radius: writes at once", "0 of 2 in flight"),
+                reason("blast radius: service=nginx.service", "0 of 1 in flight"),
+                reason("blast radius: region=-", "0 of 1 in flight"),
+                reason("blast radius: fleet", "0 of 10 in 1h"),
+                reason(again, "0 of 8 in 7d"),
+                reason("breaker: restart_service|class=web", "closed"),
+                reason("breaker: everywhere", "closed"),
+                reason(
+                    "common cause: \"ServiceDown\"",
+                    "fires on 0 targets in 10m; 3 have one cause"
+                ),
                 reason("autonomy", "act: safe writes run by themselves"),
                 reason(
                     "level: alertname=~\"DiskSpaceLow|ServiceDown|PoolExhausted|QueueBacklog\"",
@@ -45,6 +59,8 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
             limits: vec![
                 Limit { key: key.into(), max: 3, within_ms: 3_600_000 },
                 Limit { key: key.into(), max: 6, within_ms: 86_400_000 },
+                Limit { key: "blast radius: fleet".into(), max: 10, within_ms: 3_600_000 },
+                Limit { key: again.into(), max: 8, within_ms: 604_800_000 },
             ],
             approvals: Approvals::default(),
             rules_version: world.checker.rules().version().to_owned(),

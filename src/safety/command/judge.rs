@@ -28,6 +28,7 @@ pub(super) fn judge_with(table: &Table, words: Result<Vec<Word>, Refusal>) -> Ju
     let Some((name, form)) = table.program(&words[0].text) else {
         return refused(&words, Vec::new(), 0, unknown_program(table, &words[0]));
     };
+    let words = without_added(form, words);
     match walk::follow(form, &words) {
         Ok(walk) => {
             let argv = make(name, form, &walk, &words);
@@ -35,6 +36,16 @@ pub(super) fn judge_with(table: &Table, words: Result<Vec<Word>, Refusal>) -> Ju
         }
         Err(stop) => refused(&words, stop.notes, stop.at, stop.refusal),
     }
+}
+
+/// Leaves out what the judge itself puts in front, so that a judged line can be judged again.
+fn without_added(form: &Form, mut words: Vec<Word>) -> Vec<Word> {
+    let end = 1 + form.add.len();
+    let added = words.get(1..end).unwrap_or_default().iter().map(|word| &word.text);
+    if added.eq(&form.add) {
+        words.drain(1..end);
+    }
+    words
 }
 
 fn make(name: &str, form: &Form, walk: &Walk<'_>, words: &[Word]) -> Argv {

@@ -189,6 +189,9 @@ impl Kind {
         if *self == Kind::Host {
             return vec![text];
         }
+        if *self == Kind::HostPort {
+            return text.rsplit_once(':').map(|(host, _)| host).into_iter().collect();
+        }
         if *self == Kind::Server {
             return text.strip_prefix('@').into_iter().collect();
         }

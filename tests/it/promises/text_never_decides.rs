@@ -1,5 +1,8 @@
 //! Log lines, annotations and model prose are data: an obedient model gets nothing through.
 
+mod planted;
+mod sinks;
+
 use crate::support::drill::{Problem, conclude, turn};
 use crate::support::engines::{for_each_engine, on_sqlite};
 use crate::support::world::{SCOPE, World};
