@@ -427,4 +427,50 @@ mod tests {
         assert_eq!(told("x"), "it should be a whole number from 1 to 9, or a readable file");
         assert!(told("/etc/shadow").starts_with("it is outside the readable places"));
     }
+
+    #[test]
+    fn each_kind_ends_where_it_says() {
+        let label = "a".repeat(63);
+        let host = |last: usize| format!("{label}.{label}.{label}.{}", "a".repeat(last));
+        let of = |count: usize| "1".repeat(count);
+        for (notation, good, bad) in [
+            ("age", of(9), of(10)),
+            ("size", of(15), of(16)),
+            ("time", of(40), of(41)),
+            ("duration", "1m".repeat(8), "1m".repeat(9)),
+            ("word()", of(128), of(129)),
+            ("unit", of(255), of(256)),
+            ("host", label.clone(), "a".repeat(64)),
+            ("host", host(61), host(62)),
+            ("host", "a.".into(), "a..".into()),
+            ("hostport", "db1:65535".into(), "db1:65536".into()),
+            ("hostport", "db1:1".into(), "db1:0".into()),
+            ("hostport", "a:1".into(), "-a:1".into()),
+            ("server", "@ns1".into(), "ns1".into()),
+            ("server", "@ns1".into(), "@-x".into()),
+            ("dateformat", "+%F".into(), "%F".into()),
+            ("filter", "dport = :443".into(), "a;b".into()),
+            ("named(-)", "a1-b".into(), "1a".into()),
+            ("named(-)", "a1-b".into(), "a_b".into()),
+            ("words(.)", "a.b,c".into(), "a,,c".into()),
+            ("word(_)", "_a".into(), "-a".into()),
+            ("word(+)", "+a".into(), "_a".into()),
+            ("word(.)", "a.b".into(), ".a".into()),
+            ("device", "/dev/disk/by-id/a.b:c".into(), "/dev/disk/by-id/a/b".into()),
+            ("device", "/dev/mapper/a.b".into(), "/dev/mapper/a..b".into()),
+            ("device", "/dev/mapper/vg-root".into(), "/dev/mapper/".into()),
+            ("resource", "deploy/a.b:c_d".into(), "deploy/a/b".into()),
+            ("resource", "pods".into(), "pods/".into()),
+            ("resourceoutput", "custom-columns=A:.b".into(), "custom".into()),
+            ("endpoint", "6udp:53,80-90".into(), "6".into()),
+            ("endpoint", "@a".into(), "@".into()),
+            ("endpoint", ":a-b,c".into(), ":".into()),
+            ("endpoint", "TCP".into(), "TCP-".into()),
+            ("journalmatch", "A_1=".into(), "A-1=x".into()),
+            ("signed(-9..9)", "-9".into(), "-10".into()),
+        ] {
+            assert!(accepts(notation, &good), "{notation} {good:?}");
+            assert!(!accepts(notation, &bad), "{notation} {bad:?}");
+        }
+    }
 }
