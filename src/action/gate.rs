@@ -4,6 +4,7 @@
 //! Never: a permit before the commit that proves its facts; a permit that outlives its call. A
 //! resumed process that finds an intent never mints for it.
 
+use super::halt_file::HaltFile;
 use super::second_source::SecondSource;
 use crate::clock::Clock;
 use crate::crash::{self, Point};
@@ -12,6 +13,7 @@ use crate::model::alert::Labels;
 use crate::model::call::Call;
 use crate::model::entity::{HostFacts, Located, ServiceFacts};
 use crate::model::guard::{Breaker, Watch};
+use crate::model::orders::FileHalt;
 use crate::model::timeline::Stored;
 use crate::model::tool::ArgKind;
 use crate::model::verdict::{Decision, Limit};
@@ -20,6 +22,7 @@ use crate::safety::circumstances::Circumstances;
 use crate::safety::permit::{CapturePermit, Consent, Permit};
 use crate::safety::provenance::Trusted;
 use crate::safety::verdict::Verdict;
+use crate::store::orders::Brake;
 use crate::store::step::Step;
 use crate::store::{self, Store};
 use crate::targets::inventory::Inventory;
@@ -36,6 +39,7 @@ pub struct Gate {
     pub second_source: SecondSource,
     pub store: Store,
     pub clock: Clock,
+    pub halt_file: HaltFile,
 }
 
 /// What an incident brings to a judgement.
@@ -55,6 +59,8 @@ pub struct Judged {
     pub captured: Captured,
     /// What the guards looked up, to be looked up again with the intent.
     pub watch: Watch,
+    /// The number of the orders that it was judged under; the intent is written only under the same.
+    pub orders_version: i64,
 }
 
 /// Why a change did not run. None of these started anything.
@@ -70,20 +76,15 @@ pub enum NotRun {
 pub struct Intended {
     pub stored: Vec<Stored>,
     permit: Permit,
+    orders_version: i64,
 }
 
 impl Gate {
     /// Judges a call that only looks, or only talks.
     pub fn judge_read(&self, facts: &Facts, call: &Call) -> Verdict {
         let calm = Circumstances::calm(self.clock.now_ms());
-        self.judge_with(
-            facts,
-            call,
-            &Value::Null,
-            Wanted::Rules,
-            Firing::NoSource,
-            Counted::None(&calm),
-        )
+        let firing = Firing::NoSource;
+        self.judge_with(facts, call, &Value::Null, Wanted::Rules, firing, Counted::None, &calm)
     }
 
     /// Runs a judged look.
@@ -117,15 +118,15 @@ impl Gate {
             Ok(captured) => (captured, None),
             Err(why) => (Captured::default(), Some(why)),
         };
-        let judge =
-            |firing, counts| self.judge_with(facts, call, &captured.state, wanted, firing, counts);
+        let judge = |firing, counts, circumstances: &Circumstances| {
+            self.judge_with(facts, call, &captured.state, wanted, firing, counts, circumstances)
+        };
         // Judged once to learn which limits apply, and whether the second source matters at all.
         let calm = Circumstances::calm(self.clock.now_ms());
-        let draft = judge(Firing::Confirmed, Counted::None(&calm));
+        let draft = judge(Firing::Confirmed, Counted::None, &calm);
         let watch = self.watch(facts, call);
         let (decision, limits) = (draft.decision(), draft.limits().to_vec());
         let found = self.store.circumstances(watch.clone(), limits, calm.now_ms).await?;
-        let circumstances = Circumstances { recent: found.recent, ..calm.clone() };
         let counts = found
             .counts
             .into_iter()
@@ -135,14 +136,25 @@ impl Gate {
             Decision::Allow => self.confirm_firing(facts, call).await,
             Decision::Ask | Decision::Refuse => Firing::Confirmed,
         };
-        let halt = self.store.halt().await?;
-        let halted = halt.as_ref().map(|halt| halt.by.as_str());
-        let known = Counted::Known { counts: &counts, halted, circumstances: &circumstances };
-        let verdict = judge(firing, known);
+        let halt = self.halted().await?;
+        let halted = halt.as_ref().map(|(by, reason)| (by.as_str(), reason.as_str()));
+        let now_ms = self.clock.now_ms();
+        let orders = self.store.orders(now_ms).await?;
+        let orders_version = orders.version;
+        let circumstances = Circumstances { now_ms, recent: found.recent, orders };
+        let verdict = judge(firing, Counted::Known { counts: &counts, halted }, &circumstances);
         if let Some(why) = unseen {
             tracing::warn!(%why, tool = %call.tool, "cannot look at the target of a change");
         }
-        Ok(Judged { verdict, captured, watch })
+        Ok(Judged { verdict, captured, watch, orders_version })
+    }
+
+    /// Who or what halts every change, and why.
+    async fn halted(&self) -> Result<Option<(String, String)>, store::Error> {
+        if let Some(file) = self.halt_file.look() {
+            return Ok(Some((file.path, file.reason)));
+        }
+        Ok(self.store.halt().await?.map(|halt| (halt.by, halt.reason)))
     }
 
     /// Which other changes in flight a change has to wait for; `None` when it is its turn.
@@ -219,14 +231,18 @@ impl Gate {
         call: &Call,
         consent: Consent,
     ) -> Result<Intended, NotRun> {
+        if let Some(file) = self.halt_file.look() {
+            return Err(store::Error::NoLonger(halted_by_file(&file)).into());
+        }
+        let orders_version = step.intent.as_ref().map_or(0, |intent| intent.orders_version);
         let stored = self.store.commit(step).await?;
         let permit = Permit::mint(call.clone(), verdict, consent)
             .map_err(|denied| store::Error::NoLonger(denied.to_string()))?;
-        Ok(Intended { stored, permit })
+        Ok(Intended { stored, permit, orders_version })
     }
 
-    /// Runs the change that was intended. The deadline is looked at once more, because the commit
-    /// may have waited.
+    /// Runs the change that was intended. Halt, orders and deadline are looked at once more, because
+    /// the commit may have waited; last of all the halt file.
     ///
     /// # Errors
     /// `OutcomeUnknown` when the change may have happened.
@@ -236,14 +252,29 @@ impl Gate {
         basis: Option<Value>,
         bounds: Bounds,
     ) -> Result<Done, Error> {
+        self.refuse_when_stopped(intended.orders_version).await?;
         if self.clock.now_ms() > bounds.start_before_ms {
             return Err(Error::Tell("its time to start had passed; it was not started".into()));
         }
         let tool = self.tool(intended.permit.call())?;
+        if let Some(file) = self.halt_file.look() {
+            return Err(Error::Tell(format!("{}; it was not started", halted_by_file(&file))));
+        }
         crash::at(Point::BeforeRun);
         let done = tool.run(intended.permit, basis, bounds).await;
         crash::at(Point::AfterRun);
         done
+    }
+
+    /// A halt or an order that came after the intent stops its tool while it has not started.
+    async fn refuse_when_stopped(&self, judged: i64) -> Result<(), Error> {
+        let why = match self.store.brake().await {
+            Ok(Brake { halt: Some(halt), .. }) => format!("all changes are halted by {}", halt.by),
+            Ok(Brake { halt: None, orders_version }) if orders_version == judged => return Ok(()),
+            Ok(Brake { .. }) => "people gave orders since it was judged".to_owned(),
+            Err(error) => format!("the database cannot be asked for a halt: {error}"),
+        };
+        Err(Error::Tell(format!("{why}; it was not started")))
     }
 
     fn tool(&self, call: &Call) -> Result<&Arc<dyn crate::tools::Tool>, Error> {
@@ -252,6 +283,7 @@ impl Gate {
             .ok_or_else(|| Error::Tell(format!("there is no tool '{}'", call.tool)))
     }
 
+    #[expect(clippy::too_many_arguments, reason = "each is one part of what is judged")]
     fn judge_with(
         &self,
         facts: &Facts,
@@ -260,12 +292,11 @@ impl Gate {
         wanted: Wanted,
         firing: Firing,
         counted: Counted<'_>,
+        circumstances: &Circumstances,
     ) -> Verdict {
-        let (counts, halted, circumstances) = match counted {
-            Counted::None(calm) => (None, None, calm),
-            Counted::Known { counts, halted, circumstances } => {
-                (Some(counts), halted, circumstances)
-            }
+        let (counts, halted) = match counted {
+            Counted::None => (None, None),
+            Counted::Known { counts, halted } => (Some(counts), halted),
         };
         let count = |limit: &Limit| match counts {
             None => 0,
@@ -275,7 +306,7 @@ impl Gate {
                 counted.copied().unwrap_or(i64::MAX)
             }
         };
-        let halt = halted.map_or(Halt::Running, |by| Halt::Halted { by });
+        let halt = halted.map_or(Halt::Running, |(by, reason)| Halt::Halted { by, reason });
         self.with_request(facts, call, circumstances, |request| {
             let counts = &count;
             self.checker.judge(&Request { state, counts, halt, wanted, firing, ..request })
@@ -334,6 +365,11 @@ type Counts = BTreeMap<(String, i64), i64>;
 
 #[derive(Clone, Copy)]
 enum Counted<'a> {
-    None(&'a Circumstances),
-    Known { counts: &'a Counts, halted: Option<&'a str>, circumstances: &'a Circumstances },
+    None,
+    Known { counts: &'a Counts, halted: Option<(&'a str, &'a str)> },
+}
+
+fn halted_by_file(file: &FileHalt) -> String {
+    let reason = if file.reason.is_empty() { String::new() } else { format!(": {}", file.reason) };
+    format!("all changes are halted by the file {}{reason}", file.path)
 }

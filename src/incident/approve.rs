@@ -3,9 +3,9 @@
 use super::advance::Flow;
 use super::draft::{Draft, Next};
 use super::{Desk, announce};
-use crate::model::action::{Action, ActionState, Risk};
+use crate::model::action::{Action, ActionState};
 use crate::model::timeline::{Entry, Success};
-use crate::model::verdict::{Decision, Tier, VerdictRecord};
+use crate::model::verdict::{Decision, VerdictRecord};
 use crate::store::{Error, actions};
 
 /// Judges the proposed change.
@@ -83,8 +83,6 @@ fn row(
         Decision::Refuse => (ActionState::Refused, None),
         Decision::Ask => (ActionState::Awaiting, Some(draft.now_ms + desk.policy.approval_ttl_ms)),
     };
-    // A mind may raise the risk that the rules see, never lower it.
-    let least = if verdict.tier == Tier::Safe { Risk::Low } else { Risk::Medium };
     actions::Row {
         id: action.id(),
         scope: draft.case.scope.clone(),
@@ -94,7 +92,7 @@ fn row(
         args: proposal.call.canonical_args(),
         call_hash: proposal.call.hash(),
         tier: verdict.tier.as_str().to_owned(),
-        risk: proposal.risk.max(least).as_str().to_owned(),
+        risk: proposal.risk_under(verdict).as_str().to_owned(),
         reason: format!("{}\n{}", proposal.reason, verdict.reason()).trim().to_owned(),
         description: proposal.description.clone(),
         rollback: proposal.rollback.clone(),

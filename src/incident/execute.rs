@@ -70,6 +70,7 @@ async fn start(
         from: action.state,
         limits: judged.verdict.limits().to_vec(),
         watch: judged.watch,
+        orders_version: judged.orders_version,
         at_ms: now_ms,
         held_until_ms: wait::held_until_ms(desk, start_before_ms),
     });
@@ -182,6 +183,8 @@ async fn refused(
         Error::Held(why) => Withdrawn::AskFirst(format!("held meanwhile: {why}")),
         Error::Crowded(why) => return hold_back(desk, draft, action, why).await,
         Error::NoLonger(why) => Withdrawn::Off(why),
+        // Nothing was written: the next step judges the same action under the orders in force.
+        Error::OrdersChanged => return Ok(Next::Again),
         Error::Unavailable(_)
         | Error::Busy
         | Error::Fenced

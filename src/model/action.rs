@@ -2,7 +2,7 @@
 
 use crate::model::call::Call;
 use crate::model::ids::ActionId;
-use crate::model::verdict::VerdictRecord;
+use crate::model::verdict::{Tier, VerdictRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -122,6 +122,14 @@ pub struct Proposal {
     pub rollback: Option<String>,
     /// Whether the mind asked for a person even if the rules would not.
     pub wants_person: Wanted,
+}
+
+impl Proposal {
+    /// The risk that people are told. A mind may raise what the rules see, never lower it.
+    pub fn risk_under(&self, verdict: &VerdictRecord) -> Risk {
+        let least = if verdict.tier == Tier::Safe { Risk::Low } else { Risk::Medium };
+        self.risk.max(least)
+    }
 }
 
 /// Who wants it confirmed: a mind may explicitly ask for a person.

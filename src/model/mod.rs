@@ -17,6 +17,8 @@ pub mod ids;
 pub mod incident;
 pub mod matcher;
 pub mod message;
+pub mod orders;
+pub mod system;
 pub mod text;
 pub mod time;
 pub mod timeline;

@@ -6,6 +6,7 @@
 
 mod checks;
 mod guards;
+mod orders;
 
 use crate::model::action::Wanted;
 use crate::model::alert::Labels;
@@ -52,7 +53,7 @@ pub struct Request<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Halt<'a> {
     Running,
-    Halted { by: &'a str },
+    Halted { by: &'a str, reason: &'a str },
 }
 
 /// What a second source says of the alert, before a change that nobody is asked about.
@@ -96,6 +97,7 @@ impl Checker {
                 checks::grant(&subject, &mut weighed);
                 checks::provenance(&subject, request.trusted, &mut weighed);
                 checks::second_source(request.firing, &mut weighed);
+                orders::quarantine(&request.circumstances.orders, &mut weighed);
                 limits = checks::limits(&subject, request.counts, &mut weighed);
                 let guards = self.rules.guards();
                 guards::freeze(guards, request, &mut weighed);
@@ -106,6 +108,7 @@ impl Checker {
                 let others = weighed.tier();
                 granted.weigh_write(others, &mut weighed.reasons);
                 checks::halt(request.halt, &mut weighed);
+                orders::holds(request.circumstances, &subject, request.labels, &mut weighed);
             }
             Effect::Read | Effect::Talk => {}
         }
@@ -192,6 +195,11 @@ pub(super) fn shown(text: &str) -> String {
     }
     let short: String = text.chars().take(CHARS_MAX).collect();
     format!("{short:?}…")
+}
+
+/// What was done, with the reason that its author gave, if any.
+fn because(said: String, reason: &str) -> String {
+    if reason.is_empty() { said } else { format!("{said}: {}", shown(reason)) }
 }
 
 #[cfg(test)]

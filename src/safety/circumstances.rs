@@ -4,6 +4,7 @@
 //! whoever asks for a verdict has looked, and looks again when the intent is written.
 
 use crate::model::guard::Recent;
+use crate::model::orders::Orders;
 
 /// The world at one moment.
 #[derive(Clone, PartialEq, Debug)]
@@ -11,11 +12,13 @@ pub struct Circumstances {
     pub now_ms: i64,
     /// What the guards found in recent history.
     pub recent: Recent,
+    /// Holds and rules in quarantine.
+    pub orders: Orders,
 }
 
 impl Circumstances {
     /// Nothing happened and nobody ordered anything.
     pub fn calm(now_ms: i64) -> Self {
-        Self { now_ms, recent: Recent::default() }
+        Self { now_ms, recent: Recent::default(), orders: Orders::default() }
     }
 }

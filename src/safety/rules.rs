@@ -5,10 +5,13 @@
 //! To add a key, add its field to a struct here and its check to `compile`.
 
 mod compile;
+mod difference;
 mod examples;
 
 pub(super) use compile::Complaints;
+pub use difference::difference;
 
+use crate::model::orders::{PolicySummary, RuleSummary};
 use crate::model::tool::Effect;
 use crate::model::verdict::{Approvals, Autonomy, Tier};
 use crate::safety::condition::{Condition, Reads};
@@ -180,6 +183,9 @@ impl std::fmt::Display for Complaint {
 #[derive(Debug)]
 pub struct Rules {
     version: String,
+    text: String,
+    autonomy: Autonomy,
+    summaries: Vec<RuleSummary>,
     pub(super) levels: Levels,
     pub(super) defaults: Defaults,
     guards: Guards,
@@ -217,6 +223,20 @@ impl Rules {
     /// SHA-256 of the parsed file in canonical form. Comments and layout do not count.
     pub fn version(&self) -> &str {
         &self.version
+    }
+
+    /// The parsed file in canonical form: what the version is the hash of.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The rules by name, in the order of the file, with what caps them.
+    pub fn summary(&self) -> PolicySummary {
+        PolicySummary {
+            rules_version: self.version.clone(),
+            autonomy: self.autonomy,
+            rules: self.summaries.clone(),
+        }
     }
 
     /// Tools that rules name and nobody provides: a typing error, or a tool yet to come.

@@ -5,7 +5,7 @@
 
 use super::actions::move_on;
 use super::db::{Conn, Store, chunks, db, dialect, values};
-use super::{Error, circumstances, key};
+use super::{Error, circumstances, key, orders};
 use crate::model::action::ActionState;
 use crate::model::guard::Watch;
 use crate::model::ids::{ActionId, IncidentId};
@@ -22,6 +22,8 @@ pub struct Intent {
     pub from: ActionState,
     pub limits: Vec<Limit>,
     pub watch: Watch,
+    /// The number of the orders under which the call was judged.
+    pub orders_version: i64,
     pub at_ms: i64,
     /// When its places are free again even if nobody wrote an outcome.
     pub held_until_ms: i64,
@@ -46,10 +48,11 @@ impl Store {
 /// may start once. Part of a step's transaction.
 ///
 /// # Errors
-/// `NoLonger` when a halt or the action's state forbids it, `OverLimit` with the true counts, `Held`
-/// by a guard, `Crowded` when it has to wait for others.
+/// `NoLonger` when a halt or the action's state forbids it, `OrdersChanged` when it has to be judged
+/// again, `OverLimit` with the true counts, `Held` by a guard, `Crowded` when it has to wait for others.
 pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
     refuse_when_halted(conn).await?;
+    orders::refuse_when_changed(conn, intent.orders_version).await?;
     move_on(conn, intent.action_id, intent.from, ActionState::Intended).await?;
     refuse_when_expired(conn, intent).await?;
     lock(conn, intent).await?;
@@ -87,14 +90,15 @@ pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Er
 /// Once a halt is stored, no intent is committed: the lock makes it wait for those under way.
 async fn refuse_when_halted(conn: &mut Conn<'_>) -> Result<(), Error> {
     let sql = dialect!(conn,
-        lite: "select value, by_whom from switch where name = 'halt'",
-        pg: "select value, by_whom from switch where name = 'halt' for share",
+        lite: "select value, by_whom, reason from switch where name = 'halt'",
+        pg: "select value, by_whom, reason from switch where name = 'halt' for share",
     );
-    let halt: Option<(String, String)> =
+    let halt: Option<(String, String, String)> =
         db!(conn, c => sqlx::query_as(sql).fetch_optional(&mut **c).await)?;
     match halt {
-        Some((value, by)) if value == "on" => {
-            Err(Error::NoLonger(format!("all changes are halted by {by}")))
+        Some((value, by, reason)) if value == "on" => {
+            let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+            Err(Error::NoLonger(format!("all changes are halted by {by}{reason}")))
         }
         Some(_) | None => Ok(()),
     }

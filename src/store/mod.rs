@@ -10,16 +10,19 @@ pub mod audit;
 pub mod blobs;
 pub mod breakers;
 pub mod circumstances;
+pub mod checkpoints;
 pub mod db;
 pub mod deliveries;
 pub mod inbox;
 pub mod incidents;
 pub mod intents;
+pub mod orders;
 pub mod outbox;
 pub mod plan;
 pub mod sessions;
 pub mod step;
 pub mod switches;
+pub mod system;
 pub mod timeline;
 pub mod usage;
 mod writer;
@@ -54,6 +57,9 @@ pub enum Error {
     /// The intent was not written: by now a guard holds changes of this kind back. Judge again.
     #[error("{0}")]
     Held(String),
+    /// The intent was not written: people gave orders since the call was judged. Judge again.
+    #[error("people gave orders meanwhile")]
+    OrdersChanged,
     /// The intent was not written: what allowed the call no longer holds.
     #[error("{0}")]
     NoLonger(String),

@@ -209,6 +209,7 @@ impl From<store::Error> for Error {
             | store::Error::OverLimit(_)
             | store::Error::Crowded(_)
             | store::Error::Held(_)
+            | store::Error::OrdersChanged
             | store::Error::NoLonger(_)
             | store::Error::Conflict(_)
             | store::Error::Corrupt(_) => Self::Internal(error.to_string()),

@@ -21,6 +21,8 @@ pub async fn scrape(State(web): State<Web>) -> Response {
         if let Some(process) = &deps.metrics {
             text = process.render();
         }
+        let file = f64::from(u8::from((deps.standing.halt_file)().is_some()));
+        gauge(&mut text, "watchkeeper_halt_file", "", file);
         match tokio::time::timeout(READ_WITHIN, of_store(&web, deps)).await {
             Ok(Ok(of_store)) => text.push_str(&of_store),
             Ok(Err(error)) => tracing::warn!(%error, "cannot read metrics from the store"),
@@ -78,6 +80,9 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
 
     let halted = store.halt().await?.is_some();
     gauge(out, "watchkeeper_halted", "", f64::from(u8::from(halted)));
+    let orders = store.orders(now_ms).await?;
+    gauge(out, "watchkeeper_holds", "", orders.holds.len() as f64);
+    gauge(out, "watchkeeper_quarantined_rules", "", orders.quarantined.len() as f64);
     Ok(text)
 }
 

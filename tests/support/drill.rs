@@ -157,6 +157,7 @@ impl Server {
             redactor: self.app.redactor.clone(),
             due: Arc::clone(&self.app.due),
             locate: Arc::clone(&self.app.desk.locate),
+            standing: self.app.standing(),
             metrics: None,
         });
         format!("http://{}", serving.address)

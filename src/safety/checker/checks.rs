@@ -1,7 +1,7 @@
 //! The reasons that depend on more than the call: targets, grants, provenance, the second source,
 //! limits, halts, a mind that asks for a person.
 
-use super::{Firing, Halt, shown};
+use super::{Firing, Halt, because, shown};
 use crate::model::action::Wanted;
 use crate::model::call::canonical;
 use crate::model::entity::{HostFacts, ServiceFacts};
@@ -142,8 +142,9 @@ pub(super) fn used(count: i64) -> String {
 pub(super) fn halt(halt: Halt<'_>, weighed: &mut Weighed<'_>) {
     match halt {
         Halt::Running => {}
-        Halt::Halted { by } => {
-            weighed.push("halt", Tier::Forbidden, format!("halted by {}", shown(by)));
+        Halt::Halted { by, reason } => {
+            let note = because(format!("halted by {}", shown(by)), reason);
+            weighed.push("halt", Tier::Forbidden, note);
         }
     }
 }

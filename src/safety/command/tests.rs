@@ -212,6 +212,16 @@ fn a_judged_line_is_written_so_that_it_reads_back() {
     }
 }
 
+/// A word in front is left out where the line has the flag already; its value must go with it.
+#[test]
+fn what_is_put_in_front_stands_alone() {
+    for (name, form) in table::builtin().programs() {
+        for pair in form.add.windows(2).filter(|pair| !pair[1].starts_with('-')) {
+            assert!(!form.flags.contains_key(&pair[0]), "{name} {pair:?}");
+        }
+    }
+}
+
 #[test]
 fn every_form_that_is_offered_is_allowed() {
     let mut offered = Vec::new();

@@ -3,6 +3,7 @@
 use super::{Complaint, Rule, RuleFile, Rules, RulesFile, ToolRules, examples};
 use crate::model::call::{canonical, sha256_hex};
 use crate::model::matcher::Matcher;
+use crate::model::orders::RuleSummary;
 use crate::model::tool::{ArgKind, Effect, ToolSpec};
 use crate::model::verdict::{Approvals, Tier};
 use crate::safety::condition::{Condition, HOST_FIELDS, SERVICE_FIELDS};
@@ -32,7 +33,7 @@ impl Rules {
     /// makes sense, since a broken rule would fail many of them.
     pub fn compile(file: &RulesFile, specs: &[ToolSpec]) -> Result<Self, Vec<Complaint>> {
         let mut complaints = Complaints::default();
-        let version = version_of(file, &mut complaints);
+        let text = text_of(file, &mut complaints);
         let levels = compile_levels(file, &mut complaints);
         check_defaults(file, &mut complaints);
         let specs: BTreeMap<&str, &ToolSpec> =
@@ -61,7 +62,17 @@ impl Rules {
         }
         let unknown_tools =
             tools.keys().filter(|name| !specs.contains_key(name.as_str())).cloned().collect();
-        let rules = Self { version, levels, defaults: file.defaults, guards, tools, unknown_tools };
+        let rules = Self {
+            version: sha256_hex(text.as_bytes()),
+            text,
+            autonomy: file.autonomy,
+            summaries: file.rules.iter().map(summary_of).collect(),
+            levels,
+            defaults: file.defaults,
+            guards,
+            tools,
+            unknown_tools,
+        };
         if complaints.0.is_empty() {
             examples::check(file, &rules, &specs, &mut complaints);
         }
@@ -69,13 +80,17 @@ impl Rules {
     }
 }
 
-fn version_of(file: &RulesFile, complaints: &mut Complaints) -> String {
+fn summary_of(rule: &RuleFile) -> RuleSummary {
+    RuleSummary { name: rule.name.clone(), tool: rule.tool.clone(), tier: rule.tier }
+}
+
+fn text_of(file: &RulesFile, complaints: &mut Complaints) -> String {
     if file.version != VERSION {
         let message = format!("version {} is not known; write {VERSION}", file.version);
         complaints.add("version", message);
     }
     match serde_json::to_value(file) {
-        Ok(value) => sha256_hex(canonical(&value).as_bytes()),
+        Ok(value) => canonical(&value),
         Err(error) => {
             complaints.add("version", format!("the rules cannot be hashed: {error}"));
             String::new()

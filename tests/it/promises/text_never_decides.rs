@@ -1,5 +1,8 @@
 //! Log lines, annotations and model prose are data: an obedient model gets nothing through.
 
+mod planted;
+mod sinks;
+
 use crate::support::drill::{Problem, conclude, turn};
 use crate::support::engines::on_sqlite;
 use crate::support::world::World;

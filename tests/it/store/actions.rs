@@ -284,7 +284,7 @@ async fn a_halt_refuses_every_intent_until_it_is_lifted() {
         assert_eq!(store.halt().await.unwrap(), None);
         let step = about_to_start(&store, "disk", ActionState::Allowed, Vec::new()).await;
         store.set_halt(Switch::On, "ann", 5_000).await.unwrap();
-        let halt = Halt { by: "ann".into(), at_ms: 5_000 };
+        let halt = Halt { by: "ann".into(), reason: String::new(), at_ms: 5_000 };
         assert_eq!(store.halt().await.unwrap(), Some(halt));
         match store.commit(step.clone()).await {
             Err(Error::NoLonger(why)) => assert_eq!(why, "all changes are halted by ann"),

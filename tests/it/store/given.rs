@@ -158,6 +158,7 @@ pub fn intent(row: &actions::Row, from: ActionState) -> Intent {
         from,
         limits: Vec::new(),
         watch: Watch::default(),
+        orders_version: 0,
         at_ms: 4_000,
         held_until_ms: 200_000,
     }

@@ -33,7 +33,7 @@ fn after(minutes: i64) -> World {
 }
 
 fn given(recent: Recent) -> World {
-    World { circumstances: Circumstances { now_ms: TUESDAY_MS, recent }, ..world() }
+    World { circumstances: Circumstances { recent, ..Circumstances::calm(TUESDAY_MS) }, ..world() }
 }
 
 fn open(name: &str, for_ms: i64) -> World {
@@ -185,7 +185,8 @@ fn guards_are_about_changes_alone() {
         open_until_ms: [("breaker: everywhere".to_owned(), i64::MAX)].into(),
         targets: [("ServiceDown".to_owned(), 40)].into(),
     };
-    let circumstances = Circumstances { now_ms: TUESDAY_MS + 150 * MINUTE_MS, recent };
+    let later = Circumstances::calm(TUESDAY_MS + 150 * MINUTE_MS);
+    let circumstances = Circumstances { recent, ..later };
     let look = World {
         circumstances: circumstances.clone(),
         ..World::new("check_system_resources", json!({"host": "web1"})).with_rules(GUARDED)

@@ -157,7 +157,7 @@ impl World {
                 labels: &labels,
                 trusted: &self.trusted,
                 counts: &|_| self.count,
-                halt: self.halted.map_or(Halt::Running, |by| Halt::Halted { by }),
+                halt: self.halted.map_or(Halt::Running, |by| Halt::Halted { by, reason: "" }),
                 wanted: self.wanted,
                 firing: self.firing,
                 circumstances: &self.circumstances,
