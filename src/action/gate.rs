@@ -57,10 +57,10 @@ pub struct Facts {
 pub struct Judged {
     pub verdict: Verdict,
     pub captured: Captured,
-    /// What the guards looked up, to be looked up again with the intent.
-    pub watch: Watch,
     /// The number of the orders that it was judged under; the intent is written only under the same.
     pub orders_version: i64,
+    /// What the guards looked up, to be looked up again with the intent.
+    pub watch: Watch,
 }
 
 /// Why a change did not run. None of these started anything.
@@ -83,8 +83,14 @@ impl Gate {
     /// Judges a call that only looks, or only talks.
     pub fn judge_read(&self, facts: &Facts, call: &Call) -> Verdict {
         let calm = Circumstances::calm(self.clock.now_ms());
-        let firing = Firing::NoSource;
-        self.judge_with(facts, call, &Value::Null, Wanted::Rules, firing, Counted::None, &calm)
+        self.judge_with(
+            facts,
+            call,
+            &Value::Null,
+            Wanted::Rules,
+            Firing::NoSource,
+            Counted::None(&calm),
+        )
     }
 
     /// Runs a judged look.
@@ -118,15 +124,17 @@ impl Gate {
             Ok(captured) => (captured, None),
             Err(why) => (Captured::default(), Some(why)),
         };
-        let judge = |firing, counts, circumstances: &Circumstances| {
-            self.judge_with(facts, call, &captured.state, wanted, firing, counts, circumstances)
-        };
+        let judge =
+            |firing, counts| self.judge_with(facts, call, &captured.state, wanted, firing, counts);
         // Judged once to learn which limits apply, and whether the second source matters at all.
         let calm = Circumstances::calm(self.clock.now_ms());
-        let draft = judge(Firing::Confirmed, Counted::None, &calm);
+        let draft = judge(Firing::Confirmed, Counted::None(&calm));
         let watch = self.watch(facts, call);
         let (decision, limits) = (draft.decision(), draft.limits().to_vec());
+        let orders = self.store.orders(calm.now_ms).await?;
+        let orders_version = orders.version;
         let found = self.store.circumstances(watch.clone(), limits, calm.now_ms).await?;
+        let circumstances = Circumstances { recent: found.recent, orders, now_ms: calm.now_ms };
         let counts = found
             .counts
             .into_iter()
@@ -138,15 +146,12 @@ impl Gate {
         };
         let halt = self.halted().await?;
         let halted = halt.as_ref().map(|(by, reason)| (by.as_str(), reason.as_str()));
-        let now_ms = self.clock.now_ms();
-        let orders = self.store.orders(now_ms).await?;
-        let orders_version = orders.version;
-        let circumstances = Circumstances { now_ms, recent: found.recent, orders };
-        let verdict = judge(firing, Counted::Known { counts: &counts, halted }, &circumstances);
+        let known = Counted::Known { counts: &counts, halted, circumstances: &circumstances };
+        let verdict = judge(firing, known);
         if let Some(why) = unseen {
             tracing::warn!(%why, tool = %call.tool, "cannot look at the target of a change");
         }
-        Ok(Judged { verdict, captured, watch, orders_version })
+        Ok(Judged { verdict, captured, orders_version, watch })
     }
 
     /// Who or what halts every change, and why.
@@ -283,7 +288,6 @@ impl Gate {
             .ok_or_else(|| Error::Tell(format!("there is no tool '{}'", call.tool)))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each is one part of what is judged")]
     fn judge_with(
         &self,
         facts: &Facts,
@@ -292,11 +296,12 @@ impl Gate {
         wanted: Wanted,
         firing: Firing,
         counted: Counted<'_>,
-        circumstances: &Circumstances,
     ) -> Verdict {
-        let (counts, halted) = match counted {
-            Counted::None => (None, None),
-            Counted::Known { counts, halted } => (Some(counts), halted),
+        let (counts, halted, circumstances) = match counted {
+            Counted::None(calm) => (None, None, calm),
+            Counted::Known { counts, halted, circumstances } => {
+                (Some(counts), halted, circumstances)
+            }
         };
         let count = |limit: &Limit| match counts {
             None => 0,
@@ -365,8 +370,13 @@ type Counts = BTreeMap<(String, i64), i64>;
 
 #[derive(Clone, Copy)]
 enum Counted<'a> {
-    None,
-    Known { counts: &'a Counts, halted: Option<(&'a str, &'a str)> },
+    None(&'a Circumstances),
+    Known {
+        counts: &'a Counts,
+        /// By whom, and why.
+        halted: Option<(&'a str, &'a str)>,
+        circumstances: &'a Circumstances,
+    },
 }
 
 fn halted_by_file(file: &FileHalt) -> String {

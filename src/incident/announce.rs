@@ -48,12 +48,10 @@ pub(super) fn needs_you(
     };
     let mut message = base(desk, case, Event::NeedsYou, urgency);
     let proposal = &action.proposal;
-    let judged = action.verdict.as_ref();
-    let risk = judged.map_or(proposal.risk, |verdict| proposal.risk_under(verdict));
     message.title = format!("{}: {}", case.title, proposal.call.tool);
     message.facts = vec![
         ("Call".into(), proposal.call.to_string()),
-        ("Risk".into(), risk.as_str().into()),
+        ("Risk".into(), action.risk().as_str().into()),
         ("Expires".into(), action.expires_at_ms.map(format_ms).unwrap_or_default()),
     ];
     message.paragraphs.push(proposal.description.clone());

@@ -69,8 +69,8 @@ async fn start(
         incident_id: lease.incident_id,
         from: action.state,
         limits: judged.verdict.limits().to_vec(),
-        watch: judged.watch,
         orders_version: judged.orders_version,
+        watch: judged.watch,
         at_ms: now_ms,
         held_until_ms: wait::held_until_ms(desk, start_before_ms),
     });

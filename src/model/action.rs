@@ -170,4 +170,10 @@ impl Action {
     pub fn id(&self) -> ActionId {
         self.proposal.action_id
     }
+
+    /// The risk that people are told.
+    pub fn risk(&self) -> Risk {
+        let verdict = self.verdict.as_ref();
+        verdict.map_or(self.proposal.risk, |verdict| self.proposal.risk_under(verdict))
+    }
 }

@@ -10,15 +10,15 @@ use crate::model::orders::Orders;
 #[derive(Clone, PartialEq, Debug)]
 pub struct Circumstances {
     pub now_ms: i64,
-    /// What the guards found in recent history.
-    pub recent: Recent,
     /// Holds and rules in quarantine.
     pub orders: Orders,
+    /// What the guards found in recent history.
+    pub recent: Recent,
 }
 
 impl Circumstances {
     /// Nothing happened and nobody ordered anything.
     pub fn calm(now_ms: i64) -> Self {
-        Self { now_ms, recent: Recent::default(), orders: Orders::default() }
+        Self { now_ms, orders: Orders::default(), recent: Recent::default() }
     }
 }

@@ -96,8 +96,11 @@ mod tests {
 
     #[test]
     fn durations_have_a_number_and_a_unit() {
-        assert_eq!(parse_duration("30m"), Ok(1_800_000));
-        assert_eq!(parse_duration("7d"), Ok(604_800_000));
+        for (text, ms) in
+            [("90s", 90_000), ("30m", 1_800_000), ("24h", 86_400_000), ("7d", 604_800_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(ms), "{text}");
+        }
         for wrong in ["", "1", "h", "0h", "1 h", "-1h", "1.5h", "1w", "1h30m", "99999999999999999d"]
         {
             assert!(parse_duration(wrong).is_err(), "{wrong}");

@@ -21,9 +21,9 @@ pub struct Intent {
     /// The state that the action must still be in.
     pub from: ActionState,
     pub limits: Vec<Limit>,
-    pub watch: Watch,
     /// The number of the orders under which the call was judged.
     pub orders_version: i64,
+    pub watch: Watch,
     pub at_ms: i64,
     /// When its places are free again even if nobody wrote an outcome.
     pub held_until_ms: i64,
@@ -49,7 +49,8 @@ impl Store {
 ///
 /// # Errors
 /// `NoLonger` when a halt or the action's state forbids it, `OrdersChanged` when it has to be judged
-/// again, `OverLimit` with the true counts, `Held` by a guard, `Crowded` when it has to wait for others.
+/// again, `OverLimit` with the true counts, `Held` by a guard, `Crowded` when it has to wait for
+/// others.
 pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
     refuse_when_halted(conn).await?;
     orders::refuse_when_changed(conn, intent.orders_version).await?;

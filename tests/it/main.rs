@@ -16,6 +16,7 @@ mod house;
 mod intake;
 mod lifecycle;
 mod model_mind;
+mod mutants;
 mod notify;
 mod policy;
 mod promises;

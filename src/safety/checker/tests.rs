@@ -1,5 +1,6 @@
 //! Verdicts as tables: one world in which a restart is safe, and everything that changes it.
 
+mod conditions;
 mod guards;
 mod properties;
 mod world;
@@ -161,6 +162,18 @@ fn each_fact_alone_makes_a_safe_restart_ask_or_refuse() {
              says the inventory",
         ),
         (
+            World {
+                service: Some(ServiceFacts {
+                    name: "cache".into(),
+                    unit: "cache.service".into(),
+                    ..nginx()
+                }),
+                ..base()
+            },
+            refuse,
+            "target: service \"nginx\" is not in the inventory",
+        ),
+        (
             World { service: Some(ServiceFacts { unit: "ssh".into(), ..nginx() }), ..base() },
             refuse,
             "floor: remote access: ssh is never changed",
@@ -172,6 +185,11 @@ fn each_fact_alone_makes_a_safe_restart_ask_or_refuse() {
             },
             refuse,
             "call: 'reason' is missing: ",
+        ),
+        (
+            World::clean(json!({"host": "web1", "paths": ["/var/log/nginx"]})),
+            refuse,
+            "call: a default is not written into the call",
         ),
         (
             World { spec: None, ..base() },
@@ -276,6 +294,23 @@ fn a_tool_that_nobody_provides_gets_the_default_for_unknown_tools() {
     );
     let rotate = World::new("rotate_widgets", json!({"host": "web1"}));
     assert_eq!(rotate.told(), (Decision::Ask, "default: write: no rule matches".into()));
+}
+
+/// Without a spec nobody knows what an argument is, but for those of the usual names.
+#[test]
+fn only_host_and_service_of_an_unprovided_tool_are_traced_by_the_inventory() {
+    let untraced = |args: Value| -> Vec<String> {
+        let call = Call::new("reboot", args);
+        let record = World { call, spec: None, ..World::restart() }.record();
+        let of = record
+            .matched
+            .into_iter()
+            .filter_map(|reason| reason.source.strip_prefix("provenance: ").map(str::to_owned));
+        of.collect()
+    };
+    assert_eq!(untraced(json!({"host": "web1", "service": "nginx"})), Vec::<String>::new());
+    assert_eq!(untraced(json!({"host": "nginx", "service": "web1"})), ["host", "service"]);
+    assert_eq!(untraced(json!({"machine": "web1", "unit": "nginx"})), ["machine", "unit"]);
 }
 
 #[test]

@@ -157,8 +157,8 @@ pub fn intent(row: &actions::Row, from: ActionState) -> Intent {
         incident_id: row.incident_id,
         from,
         limits: Vec::new(),
-        watch: Watch::default(),
         orders_version: 0,
+        watch: Watch::default(),
         at_ms: 4_000,
         held_until_ms: 200_000,
     }

@@ -185,8 +185,8 @@ fn guards_are_about_changes_alone() {
         open_until_ms: [("breaker: everywhere".to_owned(), i64::MAX)].into(),
         targets: [("ServiceDown".to_owned(), 40)].into(),
     };
-    let later = Circumstances::calm(TUESDAY_MS + 150 * MINUTE_MS);
-    let circumstances = Circumstances { recent, ..later };
+    let circumstances =
+        Circumstances { recent, ..Circumstances::calm(TUESDAY_MS + 150 * MINUTE_MS) };
     let look = World {
         circumstances: circumstances.clone(),
         ..World::new("check_system_resources", json!({"host": "web1"})).with_rules(GUARDED)
