@@ -8,6 +8,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use watchkeeper::action::gate::Facts;
+use watchkeeper::approval::access::Access;
 use watchkeeper::model::action::{Action, ActionState, Answer, Wanted};
 use watchkeeper::model::alert::Labels;
 use watchkeeper::model::call::Call;
@@ -126,6 +127,14 @@ async fn a_breaker_trips_announces_itself_once_and_closes_after_its_time() {
         assert_eq!(told.len(), 1, "{told:?}");
         assert!(told[0].contains("restart_service|class=web is open"), "{told:?}");
 
+        let base = server.listen(Access::default()).await;
+        let open = "watchkeeper_breaker_open{breaker=\"restart_service|class=web\"}";
+        let metrics = || async {
+            let answer = reqwest::get(format!("{base}/metrics")).await.unwrap();
+            answer.text().await.unwrap()
+        };
+        assert!(metrics().await.contains(&format!("\n{open} 1\n")));
+
         // A person may go on all the same.
         let waiting = happen(&world, &server, &problem(4)).await;
         server.decide(last(&waiting).id(), Answer::Approve).await;
@@ -134,6 +143,7 @@ async fn a_breaker_trips_announces_itself_once_and_closes_after_its_time() {
 
         world.clock.advance(121 * MINUTE_MS);
         server.settle(1).await;
+        assert!(metrics().await.contains(&format!("\n{open} 0\n")));
         fs::remove_file(world.folder.join("state/web.broken")).unwrap();
         let case = happen(&world, &server, &problem(5)).await;
         assert_eq!((case.state(), world.restarts("web")), (State::Resolved, 4));
