@@ -150,8 +150,8 @@ async fn the_past_is_judged_under_changed_rules() {
         assert_eq!(one["reason"], "rule: ask first: new here");
         // A freeze is judged at the time of the record, a Tuesday at 10:00.
         let frozen = rules.replace(
-            "\nfreeze:\n",
-            "\nfreeze:\n  - { cron: \"0 10 * * TUE\", for: 1h, writes: forbidden }\n",
+            "\nblast_radius:",
+            "\nfreeze:\n  - { cron: \"0 10 * * TUE\", for: 1h, writes: forbidden }\nblast_radius:",
         );
         std::fs::write(world.folder.join("frozen.yaml"), frozen).unwrap();
         let changed = verb(&world, &[&simulate[..], &["--rules", "frozen.yaml"]].concat()).await.json();
