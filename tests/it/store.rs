@@ -7,6 +7,7 @@ mod chain;
 mod deliveries;
 mod engine;
 mod incidents;
+mod orders;
 mod outbox;
 mod people;
 mod plans;

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod limits;
+mod orders;
 mod pages;
 mod routes;
 pub mod site;

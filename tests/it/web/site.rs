@@ -118,10 +118,33 @@ impl Site {
     ) -> Self {
         let mut settings = settings();
         change(&mut settings);
+        let standing = Standing::default();
+        Self::served(store, tasks, people, tokens, settings, standing).await
+    }
+
+    /// Of a process in which this stands.
+    pub async fn standing(
+        store: Store,
+        tasks: Tasks,
+        people: People,
+        tokens: Tokens,
+        standing: Standing,
+    ) -> Self {
+        Self::served(store, tasks, people, tokens, settings(), standing).await
+    }
+
+    async fn served(
+        store: Store,
+        tasks: Tasks,
+        people: People,
+        tokens: Tokens,
+        settings: Settings,
+        standing: Standing,
+    ) -> Self {
         let scheme = if settings.http.tls_cert_file.is_some() { "https" } else { "http" };
         let clock = Clock::set_at(NOW_MS);
         let serving = web::serve(&settings, people, &tasks).await.unwrap();
-        serving.ready(deps(&store, &clock));
+        serving.ready(Deps { standing, ..deps(&store, &clock) });
         let base = format!("{scheme}://{}", serving.address);
         let client = client();
         Self { store, clock, client, base, tasks, tokens, folder: None, _serving: serving }
