@@ -16,6 +16,7 @@ mod intake;
 mod lifecycle;
 mod model_mind;
 mod notify;
+mod orders;
 mod policy;
 mod promises;
 mod real_prometheus;

@@ -1,6 +1,6 @@
 //! The contract of the store: the same facts hold on SQLite and on Postgres.
 
-mod given;
+pub mod given;
 
 mod actions;
 mod chain;

@@ -7,3 +7,4 @@ mod pages;
 mod routes;
 pub mod site;
 mod starting;
+mod who;
