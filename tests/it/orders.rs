@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use watchkeeper::action::gate::Facts;
 use watchkeeper::incident::advance::advance;
 use watchkeeper::model::action::{Action, ActionState, Wanted};
-use watchkeeper::model::call::Call;
+use watchkeeper::model::call::{Call, sha256_hex};
 use watchkeeper::model::case::Case;
 use watchkeeper::model::ids::HoldId;
 use watchkeeper::model::incident::State;
@@ -95,7 +95,10 @@ async fn what_was_allowed_and_has_not_started_is_stopped_by_every_order_and_that
                     let file = server.app.settings.halt_file();
                     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
                     std::fs::write(&file, "disk swap\n").unwrap();
-                    format!("now refused: halt: halted by {:?}: \"disk swap\"", file.display().to_string())
+                    format!(
+                        "now refused: halt: halted by {:?}: \"disk swap\"",
+                        file.display().to_string()
+                    )
                 }
             };
             server.settle(5).await;
@@ -134,7 +137,12 @@ async fn a_hold_refuses_matching_targets_until_it_ends_and_no_other() {
                 reasons.push(action.verdict.unwrap().reason());
             }
         }
-        assert!(reasons.iter().any(|why| why.starts_with("hold: kim holds service=web until 2026-03-10T")), "{reasons:?}");
+        assert!(
+            reasons
+                .iter()
+                .any(|why| why.starts_with("hold: kim holds service=web until 2026-03-10T")),
+            "{reasons:?}"
+        );
         world.clock.advance(2 * HOUR_MS);
         let later = down("web", "2026-03-10T12:00:00Z").with("shard", "1");
         later.in_prometheus(&world);
@@ -187,7 +195,8 @@ async fn the_last_look_before_a_tool_starts_sees_halt_hold_and_halt_file() {
             let judged = desk.gate.judge_write(&facts, call, Wanted::Rules).await.unwrap();
             let now_ms = world.clock.now_ms();
             let lease = store.claim("hand", 8, now_ms, 60_000).await.unwrap().remove(0);
-            let mut step = crate::store::given::step(&lease, &Head { seq: case.seq, hash: case.head });
+            let mut step =
+                crate::store::given::step(&lease, &Head { seq: case.seq, hash: case.head });
             step.intent = Some(Intent {
                 action_id: action.id(),
                 incident_id: case.id,
@@ -225,7 +234,10 @@ async fn the_last_look_before_a_tool_starts_sees_halt_hold_and_halt_file() {
             match ran {
                 Ok(_) => assert_eq!((order, world.restarts("web")), ("nothing", 1)),
                 Err(ToolError::Tell(told)) => {
-                    assert!(told.starts_with(why) && told.ends_with("it was not started"), "{told}");
+                    assert!(
+                        told.starts_with(why) && told.ends_with("it was not started"),
+                        "{told}"
+                    );
                     assert_eq!(world.all_restarts(), 0, "{order}");
                     assert_ne!(order, "nothing");
                 }
@@ -249,13 +261,24 @@ async fn api(base: &str, method: reqwest::Method, path: &str) -> Value {
     request.send().await.unwrap().json().await.unwrap()
 }
 
+/// The token with which alerts are posted.
+const HOOK: &str = "wk_00112233445566778899aabbccddeeff";
+
 fn with_access(world: &World) {
     let (token, _) = sre_token();
     let access = format!(
-        "users: []\ntokens: [{{ name: {}, kind: api, hash: {}, role: sre }}]\n",
-        token.name, token.hash
+        "users: []\ntokens:\n  - {{ name: {}, kind: api, hash: {}, role: sre }}\n  \
+         - {{ name: am, kind: webhook, hash: {} }}\n",
+        token.name,
+        token.hash,
+        sha256_hex(HOOK.as_bytes())
     );
     std::fs::write(world.folder.join("config/access.yaml"), access).unwrap();
+}
+
+async fn post(base: &str, body: &Value) -> u16 {
+    let request = client().post(format!("{base}/webhook/alert")).bearer_auth(HOOK).json(body);
+    request.send().await.unwrap().status().as_u16()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -283,7 +306,7 @@ async fn a_halt_in_a_storm_of_changes_on_two_servers_is_followed_by_no_start() {
         let first = one.url().await.unwrap();
         let mut two = Process::start(&world, &ground, &by_shard);
         let second = two.url().await.unwrap();
-        assert_eq!(one.post(&webhook(&alerts)).await, Some(200));
+        assert_eq!(post(&first, &webhook(&alerts)).await, 200);
         let began = Instant::now();
         while world.all_restarts() < 3 {
             assert!(began.elapsed() < PATIENCE, "nothing starts: {:?}", one.log());
@@ -301,8 +324,12 @@ async fn a_halt_in_a_storm_of_changes_on_two_servers_is_followed_by_no_start() {
         let flying = halted["in_flight"].as_array().unwrap().len();
         let late = world.all_restarts() - started;
         assert!(late <= flying, "{late} starts after the answer, {flying} in flight");
-        assert!(world.all_restarts() < 50 && intents < 50, "the halt came too late to show anything");
-        let refused = "select count(*) from action where state in ('refused', 'superseded', 'failed')";
+        assert!(
+            world.all_restarts() < 50 && intents < 50,
+            "the halt came too late to show anything"
+        );
+        let refused =
+            "select count(*) from action where state in ('refused', 'superseded', 'failed')";
         assert_ne!(ground.sql(refused).await, [["0"]]);
     })
     .await;
@@ -343,13 +370,17 @@ async fn a_halt_file_works_and_is_reported_without_a_database_and_written_down_l
         };
         eventually("it is written down", async || words().await.contains("halt_file_found")).await;
 
-        assert_eq!(server.post(&Problem::down().firing()).await, Some(200));
+        assert_eq!(post(&base, &Problem::down().firing()).await, 200);
         server.settled(&ground).await;
         assert_eq!(world.all_restarts(), 0);
         let resumed = api(&base, reqwest::Method::DELETE, "/api/v1/halt").await;
-        assert_eq!((&resumed["halted"], &resumed["file"]["reason"]), (&json!(true), &json!("disk swap")));
+        assert_eq!(
+            (&resumed["halted"], &resumed["file"]["reason"]),
+            (&json!(true), &json!("disk swap"))
+        );
         std::fs::remove_file(&file).unwrap();
-        eventually("its end is written down", async || words().await.contains("halt_file_gone")).await;
+        eventually("its end is written down", async || words().await.contains("halt_file_gone"))
+            .await;
         let halt = api(&base, reqwest::Method::GET, "/api/v1/halt").await;
         assert_eq!(halt, json!({"halted": false, "in_flight": []}));
     })
@@ -372,7 +403,9 @@ async fn start_rules_and_people_are_on_the_timeline_of_the_system() {
         let text = std::fs::read_to_string(&access).unwrap();
         std::fs::write(&access, text.replace("role: sre", "role: admin")).unwrap();
         eventually("a change is seen", async || told().await.len() >= 4).await;
-        assert!(client().get(format!("{base}/healthz")).send().await.unwrap().status().is_success());
+        assert!(
+            client().get(format!("{base}/healthz")).send().await.unwrap().status().is_success()
+        );
         server.kill().await;
         world.set_rules(FREE);
         let mut server = Process::start(&world, &ground, &[]);
@@ -383,9 +416,12 @@ async fn start_rules_and_people_are_on_the_timeline_of_the_system() {
         let words: Vec<String> = entries.iter().map(SystemEntry::words).collect();
         assert!(words[0].ends_with("loaded, before: none; the first rules"), "{words:#?}");
         assert!(words[1].contains("started, version "), "{words:#?}");
-        assert_eq!(words[2], "api token ada (sre) added");
+        assert_eq!(words[2], "api token ada (sre) added; webhook token am (no role) added");
         assert_eq!(words[3], "api token ada: role admin, was sre");
-        assert!(words[4].contains("rule 'restart freely' added: restart_service safe"), "{words:#?}");
+        assert!(
+            words[4].contains("rule 'restart freely' added: restart_service safe"),
+            "{words:#?}"
+        );
         assert!(words[4].contains("rule 'restart one service' removed"), "{words:#?}");
         assert!(matches!(entries[5], SystemEntry::Started { .. }));
     })

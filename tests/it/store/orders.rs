@@ -205,7 +205,11 @@ async fn a_system_timeline_that_was_cut_off_or_removed_is_found() {
             ("delete from timeline where seq = 2", 3, "entry 2 is missing"),
             ("delete from timeline", 1, "the chain ends at 0 instead of 3"),
             ("delete from stream_head", 4, "the row that says where the chain ends is gone"),
-            ("update timeline set at_ms = 9 where seq = 1", 1, "the entry or one before it was changed"),
+            (
+                "update timeline set at_ms = 9 where seq = 1",
+                1,
+                "the entry or one before it was changed",
+            ),
         ];
         for (forgery, seq, why) in cases {
             ground.sql(forgery).await;

@@ -90,10 +90,7 @@ fn a_rule_in_quarantine_asks() {
     world.circumstances.orders.quarantined.push(order("restart one service"));
     let (decision, reason) = world.told();
     assert_eq!(decision, Decision::Ask);
-    assert_eq!(
-        reason,
-        "quarantine: restart one service: kim wants to be asked: \"twice wrong\""
-    );
+    assert_eq!(reason, "quarantine: restart one service: kim wants to be asked: \"twice wrong\"");
     // What was stricter stays stricter.
     world.halted = Some("ann");
     assert_eq!(world.told().0, Decision::Refuse);
