@@ -9,6 +9,7 @@ pub mod policy;
 
 use crate::action::gate::Gate;
 use crate::action::halt_file::HaltFile;
+use crate::action::second_source::SecondSource;
 use crate::action::verify::Verifier;
 use crate::agent::budget::Budget;
 use crate::agent::runbook::Follower;
@@ -226,11 +227,10 @@ fn desk(
         checker: Checker::new(Arc::clone(&policy.rules), own),
         register,
         inventory: Arc::clone(&inventory),
-        prometheus: prometheus.clone(),
+        second_source: SecondSource { prometheus: prometheus.clone(), mappings: mappings.clone() },
         store: store.clone(),
         clock: clock.clone(),
         halt_file: HaltFile::new(settings.halt_file(), redactor.clone()),
-        target_labels: mappings.iter().map(|mapping| mapping.label.clone()).collect(),
     };
     let verify = &settings.verify;
     let verifier = Verifier {

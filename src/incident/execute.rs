@@ -6,9 +6,10 @@
 
 use super::advance::{commit, page_due};
 use super::draft::{Draft, Next, bounded_data};
-use super::{Desk, announce};
+use super::wait::Wait;
+use super::{Desk, announce, breaker, wait};
 use crate::action::gate::{Judged, NotRun};
-use crate::model::action::{Action, ActionState, Proposal};
+use crate::model::action::{Action, ActionState, Proposal, Wanted};
 use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Outcome, Success};
 use crate::model::verdict::Decision;
@@ -47,6 +48,9 @@ async fn start(
     action: Action,
     consent: Consent,
 ) -> Result<Next, Error> {
+    if let Some(why) = wait::still(desk, &draft, &action).await? {
+        return hold_back(desk, draft, &action, why).await;
+    }
     let judged = match judge_again(desk, &draft, &action, consent).await? {
         Ok(judged) => judged,
         Err(withdrawn) => {
@@ -66,7 +70,9 @@ async fn start(
         from: action.state,
         limits: judged.verdict.limits().to_vec(),
         orders_version: judged.orders_version,
+        watch: judged.watch,
         at_ms: now_ms,
+        held_until_ms: wait::held_until_ms(desk, start_before_ms),
     });
     let call = &action.proposal.call;
     let intended = match desk.gate.intend(step, &judged.verdict, call, consent).await {
@@ -96,6 +102,31 @@ enum Withdrawn {
     Off(String),
     /// What was allowed before is a person's to decide now.
     AskFirst(String),
+    /// It waited in vain for other changes to end, so that a person decides.
+    AskWaited(String),
+}
+
+/// Other changes are in flight: the permission stands, and the change is tried again shortly.
+async fn hold_back(
+    desk: &Desk,
+    mut draft: Draft,
+    action: &Action,
+    why: String,
+) -> Result<Next, Error> {
+    draft.now_ms = desk.clock.now_ms();
+    let withdrawn = match wait::next(&draft, action) {
+        Wait::Begins { until_ms, next_at_ms } => {
+            draft.add(Entry::HeldBack { action_id: action.id(), why, until_ms });
+            return commit(desk, draft, Next::At(next_at_ms)).await;
+        }
+        Wait::GoesOn { next_at_ms } => {
+            return commit(desk, draft, Next::At(next_at_ms)).await;
+        }
+        Wait::Ends => Withdrawn::AskWaited(format!("it waited in vain: {why}")),
+        Wait::Expires => Withdrawn::Off(format!("the approval has expired while: {why}")),
+    };
+    withdraw(&mut draft, action, withdrawn);
+    commit(desk, draft, Next::Again).await
 }
 
 /// Judges the call with the rules in force and looks at the target again. `Err` says why the
@@ -149,6 +180,8 @@ async fn refused(
             let why = format!("a limit was used up meanwhile: {}", used.join("; "));
             Withdrawn::AskFirst(why)
         }
+        Error::Held(why) => Withdrawn::AskFirst(format!("held meanwhile: {why}")),
+        Error::Crowded(why) => return hold_back(desk, draft, action, why).await,
         Error::NoLonger(why) => Withdrawn::Off(why),
         // Nothing was written: the next step judges the same action under the orders in force.
         Error::OrdersChanged => return Ok(Next::Again),
@@ -165,7 +198,7 @@ async fn refused(
 /// Ends an action that will not run. What only needs a person now is proposed again, so that it is
 /// judged with the true counts.
 fn withdraw(draft: &mut Draft, action: &Action, withdrawn: Withdrawn) {
-    let (Withdrawn::Off(why) | Withdrawn::AskFirst(why)) = &withdrawn;
+    let (Withdrawn::Off(why) | Withdrawn::AskFirst(why) | Withdrawn::AskWaited(why)) = &withdrawn;
     draft.move_action(action.id(), action.state, ActionState::Superseded);
     draft.add(Entry::Superseded { action_id: action.id(), why: why.clone() });
     match withdrawn {
@@ -175,6 +208,12 @@ fn withdraw(draft: &mut Draft, action: &Action, withdrawn: Withdrawn) {
         }
         Withdrawn::AskFirst(_) => {
             let proposal = Proposal { action_id: ActionId::new(), ..action.proposal.clone() };
+            draft.add(Entry::Proposed { proposal });
+        }
+        Withdrawn::AskWaited(_) => {
+            let action_id = ActionId::new();
+            let wants_person = Wanted::Waited;
+            let proposal = Proposal { action_id, wants_person, ..action.proposal.clone() };
             draft.add(Entry::Proposed { proposal });
         }
     }
@@ -237,6 +276,9 @@ fn end(
         output,
         duration_ms,
     });
+    if outcome != Outcome::Done {
+        breaker::count(desk, draft, action);
+    }
     if outcome == Outcome::Unknown
         && let Some(action) = draft.case.action(action.id()).cloned()
     {

@@ -12,6 +12,7 @@ pub mod case;
 pub mod conclusion;
 pub mod entity;
 pub mod expr;
+pub mod guard;
 pub mod ids;
 pub mod incident;
 pub mod matcher;

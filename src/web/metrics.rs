@@ -71,6 +71,13 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
     gauge(out, "watchkeeper_model_tokens_today", "", number(today.tokens));
     gauge(out, "watchkeeper_model_tokens_daily_budget", "", budget);
 
+    header(out, "watchkeeper_breaker_open");
+    for (name, until_ms) in store.breakers().await? {
+        let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let open = u8::from(until_ms > now_ms);
+        let _ = writeln!(out, "watchkeeper_breaker_open{{breaker=\"{name}\"}} {open}");
+    }
+
     let halted = store.halt().await?.is_some();
     gauge(out, "watchkeeper_halted", "", f64::from(u8::from(halted)));
     let orders = store.orders(now_ms).await?;

@@ -190,7 +190,7 @@ async fn the_last_look_before_a_tool_starts_sees_halt_hold_and_halt_file() {
             let labels: Vec<_> = case.alerts.iter().map(|a| a.alert.labels.clone()).collect();
             let located = (desk.locate)(&labels.iter().collect::<Vec<_>>());
             let trusted = Trusted::of_incident(&located);
-            let facts = Facts { labels, located, trusted };
+            let facts = Facts { scope: case.scope.clone(), labels, located, trusted };
             let call: &Call = &action.proposal.call;
             let judged = desk.gate.judge_write(&facts, call, Wanted::Rules).await.unwrap();
             let now_ms = world.clock.now_ms();
@@ -203,7 +203,9 @@ async fn the_last_look_before_a_tool_starts_sees_halt_hold_and_halt_file() {
                 from: ActionState::Allowed,
                 limits: judged.verdict.limits().to_vec(),
                 orders_version: judged.orders_version,
+                watch: judged.watch,
                 at_ms: now_ms,
+                held_until_ms: now_ms + 60_000,
             });
             let intended =
                 desk.gate.intend(step, &judged.verdict, call, Consent::None).await.unwrap();

@@ -123,16 +123,20 @@ pub(super) fn limits(
             let limit = limited.on(&rule.name, subject.target);
             let count = counts(&limit);
             let tier = if count >= limit.max { Tier::Confirm } else { Tier::Safe };
-            let used = match count {
-                i64::MAX => "an unknown number".to_owned(),
-                count => count.to_string(),
-            };
-            let note = format!("{used} of {} in {}", limit.max, limited.within);
+            let note = format!("{} of {} in {}", used(count), limit.max, limited.within);
             weighed.push(format!("limit: {}", limit.key), tier, note);
             limits.push(limit);
         }
     }
     limits
+}
+
+/// How often a limit was used, in words.
+pub(super) fn used(count: i64) -> String {
+    match count {
+        i64::MAX => "an unknown number".to_owned(),
+        count => count.to_string(),
+    }
 }
 
 pub(super) fn halt(halt: Halt<'_>, weighed: &mut Weighed<'_>) {
@@ -150,6 +154,10 @@ pub(super) fn person(wanted: Wanted, weighed: &mut Weighed<'_>) {
         Wanted::Rules => {}
         Wanted::Person => {
             weighed.push("person", Tier::Confirm, "the mind asked for a person");
+        }
+        Wanted::Waited => {
+            let note = "it waited in vain for other changes to end";
+            weighed.push("person", Tier::Confirm, note);
         }
     }
 }

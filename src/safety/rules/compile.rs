@@ -8,6 +8,7 @@ use crate::model::tool::{ArgKind, Effect, ToolSpec};
 use crate::model::verdict::{Approvals, Tier};
 use crate::safety::condition::{Condition, HOST_FIELDS, SERVICE_FIELDS};
 use crate::safety::floor;
+use crate::safety::guards::{Guards, GuardsFile};
 use crate::safety::levels::{Level, Levels};
 use crate::safety::limits::{LimitRule, Per, parse_duration};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,10 +17,10 @@ const VERSION: u32 = 1;
 
 /// Collects complaints under dotted paths.
 #[derive(Default)]
-pub(super) struct Complaints(Vec<Complaint>);
+pub(in crate::safety) struct Complaints(Vec<Complaint>);
 
 impl Complaints {
-    pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    pub(in crate::safety) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Complaint { path: path.into(), message: message.into() });
     }
 }
@@ -37,6 +38,7 @@ impl Rules {
         check_defaults(file, &mut complaints);
         let specs: BTreeMap<&str, &ToolSpec> =
             specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+        let guards = compile_guards(file, &specs, &mut complaints);
         let mut tools: BTreeMap<String, ToolRules> =
             specs.keys().map(|name| ((*name).to_owned(), ToolRules::default())).collect();
         let mut names = BTreeSet::new();
@@ -67,6 +69,7 @@ impl Rules {
             summaries: file.rules.iter().map(summary_of).collect(),
             levels,
             defaults: file.defaults,
+            guards,
             tools,
             unknown_tools,
         };
@@ -114,6 +117,22 @@ fn compile_levels(file: &RulesFile, complaints: &mut Complaints) -> Levels {
         levels.push(Level::new(matchers, level.autonomy));
     }
     Levels::new(file.autonomy, levels)
+}
+
+fn compile_guards(
+    file: &RulesFile,
+    specs: &BTreeMap<&str, &ToolSpec>,
+    complaints: &mut Complaints,
+) -> Guards {
+    let named = file.rules.iter().map(|rule| rule.tool.as_str()).collect();
+    let keys = GuardsFile {
+        freeze: &file.freeze,
+        blast_radius: file.blast_radius.as_ref(),
+        common_cause: file.common_cause.as_ref(),
+        breaker: file.breaker.as_ref(),
+        recurrence: file.recurrence.as_ref(),
+    };
+    Guards::compile(keys, specs, &named, complaints)
 }
 
 fn check_defaults(file: &RulesFile, complaints: &mut Complaints) {
