@@ -77,7 +77,28 @@ async fn rechain(ground: &Ground, kind: &str) {
 
 #[tokio::test]
 async fn what_was_forged_with_every_hash_computed_anew_is_found_by_checkpoints() {
-    let cases: [(&[&str], &str, &str); 7] = [
+    let cases: [(&[&str], &str, &str); 9] = [
+        (
+            &[
+                "update timeline set seq = 99 where stream_kind = 'incident' and seq = 3",
+                "update timeline set seq = 3 where stream_kind = 'incident' and seq = 4",
+                "update timeline set seq = 4 where stream_kind = 'incident' and seq = 99",
+            ],
+            "incident",
+            "rewritten: the entry is not the one that line 1 recorded",
+        ),
+        (
+            &[
+                "update timeline set seq = seq + 1000 where stream_kind = 'incident' and seq >= 3",
+                "update timeline set seq = seq - 999 where stream_kind = 'incident' and seq >= 1000",
+                "insert into timeline
+                     (stream_kind, stream_id, seq, at_ms, kind, version, body, hash)
+                 select stream_kind, stream_id, 3, at_ms, kind, version, body, hash
+                 from timeline where stream_kind = 'incident' and seq = 2",
+            ],
+            "incident",
+            "rewritten: the entry is not the one that line 1 recorded",
+        ),
         (
             &[
                 "update timeline set body = replace(body, 'ServiceDown', 'ServiceFine') where stream_kind = 'incident' and seq = 2",
