@@ -1,5 +1,6 @@
 //! Verdicts as tables: one world in which a restart is safe, and everything that changes it.
 
+mod monotone;
 mod properties;
 mod world;
 
