@@ -3,14 +3,18 @@
 //! In: settings. Out: a running server, or the reason why not. Never: a start with broken rules, a
 //! listener before it is known who may connect.
 
+mod journal;
 pub mod outside;
 pub mod policy;
 
 use crate::action::gate::Gate;
+use crate::action::halt_file::HaltFile;
+use crate::action::second_source::SecondSource;
 use crate::action::verify::Verifier;
 use crate::agent::budget::Budget;
 use crate::agent::runbook::Follower;
 use crate::agent::{Mind, Minds};
+use crate::audit::writer::Writer;
 use crate::clock::Clock;
 use crate::config::{PagerdutyDedup, Settings, TargetKind};
 use crate::incident::intake::Correlator;
@@ -29,6 +33,7 @@ use crate::targets::Targets;
 use crate::targets::inventory::{Catalogue, Inventory, Mapping, To, Unknown, locate};
 use crate::tasks::Tasks;
 use crate::tools::{self, Deps, Register};
+use crate::web::Standing;
 use anyhow::{Context, Result, anyhow};
 use policy::Policy;
 use regex::Regex;
@@ -47,6 +52,7 @@ const PAGER_POLL: Duration = Duration::from_secs(1);
 /// Everything that the process is made of.
 pub struct App {
     pub settings: Settings,
+    pub policy: Policy,
     pub store: Store,
     pub clock: Clock,
     pub redactor: Redactor,
@@ -54,6 +60,7 @@ pub struct App {
     pub intake: Intake,
     pub desk: Arc<Desk>,
     pub outbox: Arc<Outbox>,
+    pub checkpoints: Option<Writer>,
     pub due: Arc<Notify>,
     /// The store's own tasks: they end last, so that steps in flight can still be recorded.
     store_tasks: Tasks,
@@ -102,8 +109,10 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         scope: settings.scope.clone(),
         give_up_after_ms: seconds(settings.notify.retry_max_s),
     };
+    let checkpoints = outside::checkpoints(&settings, &store, &clock);
     Ok(App {
         settings,
+        policy,
         store,
         clock,
         redactor,
@@ -111,13 +120,14 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         intake,
         desk: Arc::new(desk),
         outbox: Arc::new(outbox),
+        checkpoints,
         due,
         store_tasks,
     })
 }
 
 impl App {
-    /// Starts the intake, the worker, the pager and the outbox.
+    /// Starts the intake, the worker, the pager, the outbox and the checkpoints.
     pub fn start(&self, tasks: &Tasks) {
         let poll = Duration::from_millis(self.settings.worker.poll_ms);
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
@@ -132,11 +142,24 @@ impl App {
         tasks.spawn(worker::run(Arc::clone(&desk), setup, Arc::clone(&due), tasks.clone()));
         tasks.spawn(pager::run(desk, PAGER_POLL, due, tasks.stopping()));
         tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
+        if let Some(checkpoints) = &self.checkpoints {
+            tasks.spawn(checkpoints.clone().run(tasks.stopping()));
+        }
         if self.outbox.channels.is_empty() {
             tracing::warn!(
                 "nobody will hear of anything: no channel is configured (notify.slack, \
                  notify.pagerduty, notify.email); incidents are seen in the console only"
             );
+        }
+    }
+
+    /// What stands in this process, for the pages and the API.
+    pub fn standing(&self) -> Standing {
+        let file = self.desk.gate.halt_file.clone();
+        let rules = Arc::clone(&self.policy.rules);
+        Standing {
+            halt_file: Arc::new(move || file.look()),
+            policy: Arc::new(move || rules.summary()),
         }
     }
 
@@ -204,10 +227,10 @@ fn desk(
         checker: Checker::new(Arc::clone(&policy.rules), own),
         register,
         inventory: Arc::clone(&inventory),
-        prometheus: prometheus.clone(),
+        second_source: SecondSource { prometheus: prometheus.clone(), mappings: mappings.clone() },
         store: store.clone(),
         clock: clock.clone(),
-        target_labels: mappings.iter().map(|mapping| mapping.label.clone()).collect(),
+        halt_file: HaltFile::new(settings.halt_file(), redactor.clone()),
     };
     let verify = &settings.verify;
     let verifier = Verifier {

@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod halt;
 mod healthcheck;
+mod hold;
 mod incident;
 mod init;
 mod migrate;
@@ -98,6 +99,9 @@ enum Verb {
     Halt(halt::Halt),
     /// Let changes go on after a halt.
     Resume(remote::At),
+    /// Holds: no change of certain targets, for a time.
+    #[command(subcommand)]
+    Hold(hold::Verb),
     /// The safety rules: explained, tested, tried on the past.
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -132,6 +136,7 @@ pub fn main() -> ExitCode {
         Verb::Reject(decide) => decide::run(&cli.global, &decide, Answer::Reject),
         Verb::Halt(halt) => halt::run(&cli.global, &halt),
         Verb::Resume(at) => halt::resume(&cli.global, &at),
+        Verb::Hold(verb) => hold::run(&cli.global, verb),
         Verb::Policy(verb) => policy::run(&cli.global, verb),
         Verb::Audit(verb) => audit::run(&cli.global, verb),
         Verb::Redact => redact::run(&cli.global),

@@ -47,6 +47,8 @@ pub async fn start(
     let serving = web::serve(&settings, people.clone(), tasks).await?;
     let address = serving.address;
     let app = app::build(settings, Instead::default()).await?;
+    app.journal_start().await?;
+    app.journal(people.clone(), tasks);
     app.start(tasks);
     serving.ready(web::Deps {
         store: app.store.clone(),
@@ -55,6 +57,7 @@ pub async fn start(
         redactor: app.redactor.clone(),
         due: Arc::clone(&app.due),
         locate: Arc::clone(&app.desk.locate),
+        standing: app.standing(),
         metrics: Some(metrics),
     });
     Ok(Running { address, app, people })

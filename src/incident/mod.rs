@@ -11,12 +11,14 @@ pub mod worker;
 
 mod announce;
 mod approve;
+mod breaker;
 mod close;
 mod draft;
 mod events;
 mod execute;
 mod investigate;
 mod measure;
+mod wait;
 
 use crate::action::gate::{Facts, Gate};
 use crate::action::verify::Verifier;
@@ -104,6 +106,6 @@ impl Desk {
             }
         }
         let labels = case.alerts.iter().map(|a| a.alert.labels.clone()).collect();
-        Facts { labels, located, trusted }
+        Facts { scope: case.scope.clone(), labels, located, trusted }
     }
 }

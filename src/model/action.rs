@@ -132,12 +132,14 @@ impl Proposal {
     }
 }
 
-/// Whether a mind explicitly asked for human confirmation.
+/// Who wants it confirmed: a mind may explicitly ask for a person.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wanted {
     Person,
     Rules,
+    /// It waited in vain for other changes to end, so that a person decides.
+    Waited,
 }
 
 /// An action with everything that happened to it, folded from the timeline.
@@ -155,6 +157,8 @@ pub struct Action {
     pub decided_by: Option<String>,
     pub decided_at_ms: Option<i64>,
     pub comment: Option<String>,
+    /// It waits for other changes to end, until then.
+    pub waits_until_ms: Option<i64>,
     pub intended_at_ms: Option<i64>,
     pub ended_at_ms: Option<i64>,
     /// What the tool said, or why the action ended without it.
@@ -165,5 +169,11 @@ pub struct Action {
 impl Action {
     pub fn id(&self) -> ActionId {
         self.proposal.action_id
+    }
+
+    /// The risk that people are told.
+    pub fn risk(&self) -> Risk {
+        let verdict = self.verdict.as_ref();
+        verdict.map_or(self.proposal.risk, |verdict| self.proposal.risk_under(verdict))
     }
 }

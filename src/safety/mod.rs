@@ -10,6 +10,7 @@ pub mod checker;
 pub mod circumstances;
 pub mod command;
 pub mod floor;
+pub mod guards;
 pub mod levels;
 pub mod paths;
 pub mod permit;

@@ -43,7 +43,12 @@ pub async fn ready(State(web): State<Web>) -> Response {
     }
     let ready = missing.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": ready, "not_ready": missing}))).into_response()
+    let mut said = json!({"ready": ready, "not_ready": missing});
+    // A halted server takes alerts and looks, so it is ready; but whoever looks should know.
+    if web.deps().is_ok_and(|deps| (deps.standing.halt_file)().is_some()) {
+        said["halt_file"] = json!("no change starts in this process while the halt file exists");
+    }
+    (status, Json(said)).into_response()
 }
 
 /// Why a probe failed, without the database's own words: anybody may read this.

@@ -8,6 +8,7 @@ use crate::model::alert::Labels;
 use crate::model::call::Call;
 use crate::safety::checker::Firing;
 use crate::safety::command::{self, Role, WordVerdict};
+use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -30,6 +31,8 @@ pub struct Question {
     pub trusted: Option<bool>,
     /// Whether Prometheus has the alert firing, too.
     pub firing: Option<bool>,
+    /// The time that is supposed; freezes depend on it.
+    pub at: Option<DateTime<FixedOffset>>,
     /// What `policy test` compares with; no part of the question.
     pub expect: Option<String>,
 }
@@ -89,6 +92,7 @@ impl Question {
                 Some(true) => Firing::Confirmed,
                 Some(false) => Firing::NotFiring,
             },
+            at_ms: self.at.map_or(usual.at_ms, |at| at.timestamp_millis()),
             ..usual.clone()
         }
     }

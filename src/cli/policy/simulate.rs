@@ -28,7 +28,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Reasons that are found again from the file and the facts; others, such as a halt, stay.
-const FOUND_AGAIN: [&str; 12] = [
+const FOUND_AGAIN: [&str; 15] = [
     "rule: ",
     "default: ",
     "floor: ",
@@ -41,6 +41,9 @@ const FOUND_AGAIN: [&str; 12] = [
     "autonomy",
     "level: ",
     "person",
+    "freeze: ",
+    "blast radius: ",
+    "recurrence: ",
 ];
 
 #[derive(Args)]

@@ -262,6 +262,16 @@ fn a_refusal_names_the_word_and_the_way() {
             "`/etc/shadow` at column 5 is not allowed: it is outside the readable places (logs, \
              listed files of /proc and /sys, plain configuration); use `cat /var/log/syslog`",
         ),
+        (
+            "uptimee",
+            "`uptimee` at column 1 is not allowed: `uptimee` is not in the table of read-only \
+             programs; use `uptime`",
+        ),
+        (
+            "frobnicate",
+            "`frobnicate` at column 1 is not allowed: `frobnicate` is not in the table of \
+             read-only programs",
+        ),
     ] {
         assert_eq!(judge(line).outcome.unwrap_err().to_string(), expected);
     }
@@ -279,6 +289,22 @@ fn every_word_is_explained() {
     );
     assert_eq!(judgement.words[4].verdict, WordVerdict::NotReached);
     assert_eq!(judgement.words.len(), 5);
+    let roles: Vec<Role> = judge("frobnicate now").words.iter().map(|word| word.role).collect();
+    assert_eq!(roles, [Role::Program, Role::Unknown]);
+}
+
+#[test]
+fn every_word_that_was_given_is_told_of() {
+    let mut all = lines(USEFUL);
+    all.extend(lines(ATTACKS));
+    all.extend(["parted -s /dev/sda mklabel gpt", "systemctl --no-pager status nginx"]);
+    for line in all {
+        let Ok(words) = lexer::split(line) else { continue };
+        let told = judge(line).words;
+        let told: Vec<(&str, usize)> = told.iter().map(|w| (w.word.as_str(), w.column)).collect();
+        let given: Vec<_> = words.iter().map(|word| (word.text.as_str(), word.column)).collect();
+        assert_eq!(told, given, "{line}");
+    }
 }
 
 #[test]
@@ -295,6 +321,27 @@ fn an_argv_names_only_pinned_files_and_its_reach() {
     assert_eq!(files, ["/usr/bin/ping", "/bin/ping", "/usr/sbin/ping", "/sbin/ping"]);
     assert_eq!(argv.reach(), Reach::Network);
     assert_eq!(judge("uptime").outcome.unwrap().reach(), Reach::Local);
+}
+
+/// The name of a host can carry something away, even if nothing is sent to it.
+#[test]
+fn an_argv_names_every_host_that_would_hear_of_it() {
+    for (line, expected) in [
+        ("ping -c 1 10.0.0.1", &[("10.0.0.1", 11)][..]),
+        (
+            "host secret.example.org ns.example.org",
+            &[("secret.example.org", 6), ("ns.example.org", 25)],
+        ),
+        ("getent hosts a.example.org", &[("a.example.org", 14)]),
+        ("arp secret.example.org", &[("secret.example.org", 5)]),
+        ("arp 10.0.0.1", &[]),
+        ("uptime", &[]),
+    ] {
+        let argv = judge(line).outcome.unwrap();
+        let peers: Vec<(&str, usize)> =
+            argv.peers().iter().map(|peer| (peer.name.as_str(), peer.column)).collect();
+        assert_eq!(peers, expected, "{line}");
+    }
 }
 
 #[test]

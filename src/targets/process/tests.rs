@@ -189,7 +189,7 @@ async fn a_child_that_holds_the_pipes_and_floods_them_does_not_keep_the_call() {
     let done = run(&spec).await.unwrap();
     assert!(!done.timed_out && done.stdout.len() <= 50_000);
     let pid = done.stdout.lines().find(|line| line.parse::<u32>().is_ok());
-    assert!(pid.is_none_or(|pid| !alive(pid)), "{pid:?}");
+    assert!(becomes(|| pid.is_none_or(|pid| !alive(pid))).await, "{pid:?}");
 }
 
 #[tokio::test]

@@ -58,6 +58,11 @@ pub(super) fn file(cap: Autonomy, level: Option<Autonomy>, rules: &[RuleFile]) -
             .into_iter()
             .collect(),
         defaults: Default::default(),
+        freeze: Vec::new(),
+        blast_radius: None,
+        common_cause: None,
+        breaker: None,
+        recurrence: None,
         rules: rules.map(|(at, r)| RuleFile { name: format!("r{at}"), ..r.clone() }).collect(),
         example_targets: Default::default(),
     }

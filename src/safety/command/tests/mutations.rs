@@ -62,20 +62,10 @@ fn unknown_and_abbreviated_flags_of_every_program_are_refused() {
         let forms = forms(name, form);
         let known = known(&forms);
         for (called, form) in &forms {
-            let mut wrong: BTreeSet<String> = [
-                "--zzunknown",
-                "--zzunknown=1",
-                "--",
-                "---",
-                "--=x",
-                "-\u{e9}",
-                "-zzunknown",
-                "+zzunknown",
-            ]
-            .map(str::to_owned)
-            .into();
-            // A lone `--` ends the flags, and what is behind it must still fit.
-            wrong.remove("--");
+            let mut wrong: BTreeSet<String> =
+                ["--zzunknown", "--zzunknown=1", "---", "--=x", "-\u{e9}"]
+                    .map(str::to_owned)
+                    .into();
             for flag in form.flags.keys().filter(|flag| flag.len() > 3) {
                 for end in (1..flag.len()).filter(|end| flag.is_char_boundary(*end)) {
                     let short = &flag[..end];
@@ -163,7 +153,6 @@ fn a_word_too_many_and_an_abbreviated_sub_command_are_refused() {
             let many: Vec<&str> = std::iter::repeat_n("/var/log/syslog", 40).collect();
             tried.argv(line(called, &many));
             tried.argv(line(called, &["-"]));
-            tried.argv(line(called, &["/dev/stdin"]));
         }
     }
     assert_eq!(tried.accepted, Vec::<Vec<String>>::new());
