@@ -141,7 +141,7 @@ pub(super) fn kind(language: Language, kind: &str) -> Option<&'static str> {
     Some(pick(language, en, zh))
 }
 
-const KINDS: [(&str, &str, &str); 24] = [
+const KINDS: [(&str, &str, &str); 25] = [
     ("opened", "opened", "创建事件"),
     ("alert_fired", "alert fired", "告警触发"),
     ("alert_resolved", "alert resolved", "告警恢复"),
@@ -157,6 +157,7 @@ const KINDS: [(&str, &str, &str); 24] = [
     ("counted", "one approval of several", "获得部分批准"),
     ("expired", "approval expired", "批准过期"),
     ("superseded", "action superseded", "操作被取代"),
+    ("held_back", "action waits for others", "操作等待其他操作结束"),
     ("intent_written", "action starts", "操作开始"),
     ("outcome_recorded", "action ended", "操作结束"),
     ("verification_started", "measuring", "开始测量"),

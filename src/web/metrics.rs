@@ -73,6 +73,8 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
 
     header(out, "watchkeeper_breaker_open");
     for (name, until_ms) in store.breakers().await? {
+        // As verdicts name it, without the word that the metric's own name says.
+        let name = name.strip_prefix("breaker: ").unwrap_or(&name);
         let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         let open = u8::from(until_ms > now_ms);
         let _ = writeln!(out, "watchkeeper_breaker_open{{breaker=\"{name}\"}} {open}");

@@ -8,6 +8,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
 use watchkeeper::action::gate::Facts;
+use watchkeeper::approval::access::Access;
 use watchkeeper::model::action::{Action, ActionState, Answer, Wanted};
 use watchkeeper::model::alert::Labels;
 use watchkeeper::model::call::Call;
@@ -66,6 +67,7 @@ fn reason(case: &Case) -> String {
 fn write_hosts(world: &World, regions: &[&str]) {
     let restart = world.folder.join("restart.sh").display().to_string();
     let folder = world.folder.display().to_string();
+    let log = world.folder.join("web.log").display().to_string();
     let (mut hosts, mut services) = (String::new(), String::new());
     for (n, region) in regions.iter().enumerate() {
         fs::write(world.folder.join(format!("state/s{n}")), "").unwrap();
@@ -74,7 +76,7 @@ fn write_hosts(world: &World, regions: &[&str]) {
              reach: local, systemd: no, allow: [restart_service] }}\n"
         ));
         services.push_str(&format!(
-            "  - {{ name: s{n}, class: web, hosts: [h{n}], logs: {{ file: /dev/null }}, \
+            "  - {{ name: s{n}, class: web, hosts: [h{n}], logs: {{ file: {log} }}, \
              commands: {{ restart: [{restart}, {folder}, s{n}], status: [/bin/true] }} }}\n"
         ));
     }
@@ -119,9 +121,19 @@ async fn a_breaker_trips_announces_itself_once_and_closes_after_its_time() {
             );
         }
         assert_eq!(world.restarts("web"), 2);
-        let said = world.slack_said();
-        assert_eq!(said.matches("Changes are held back").count(), 1, "{said}");
-        assert!(said.contains("restart_service|class=web"), "{said}");
+        let told = world.slack.messages().into_iter().map(|message| message.to_string());
+        let told: Vec<String> =
+            told.filter(|message| message.contains("Changes are held back")).collect();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("restart_service|class=web is open"), "{told:?}");
+
+        let base = server.listen(Access::default()).await;
+        let open = "watchkeeper_breaker_open{breaker=\"restart_service|class=web\"}";
+        let metrics = || async {
+            let answer = reqwest::get(format!("{base}/metrics")).await.unwrap();
+            answer.text().await.unwrap()
+        };
+        assert!(metrics().await.contains(&format!("\n{open} 1\n")));
 
         // A person may go on all the same.
         let waiting = happen(&world, &server, &problem(4)).await;
@@ -131,6 +143,7 @@ async fn a_breaker_trips_announces_itself_once_and_closes_after_its_time() {
 
         world.clock.advance(121 * MINUTE_MS);
         server.settle(1).await;
+        assert!(metrics().await.contains(&format!("\n{open} 0\n")));
         fs::remove_file(world.folder.join("state/web.broken")).unwrap();
         let case = happen(&world, &server, &problem(5)).await;
         assert_eq!((case.state(), world.restarts("web")), (State::Resolved, 4));
@@ -157,7 +170,7 @@ async fn forty_hosts_with_one_alert_are_not_restarted_one_by_one() {
         assert_eq!(incidents.len(), 40);
         for row in incidents {
             let case = server.case(row.id).await;
-            assert_eq!(case.state(), State::AwaitingApproval);
+            assert_eq!(case.state(), State::AwaitingApproval, "{case:#?}");
             let why = reason(&case);
             assert!(why.contains("fires on 40 targets in 10m; advise"), "{why}");
         }
@@ -177,6 +190,7 @@ async fn the_third_host_after_two_repaired_ones_is_a_persons() {
         for (n, state) in
             [State::Resolved, State::Resolved, State::Escalated].into_iter().enumerate()
         {
+            world.break_service(&format!("s{n}"));
             down(n).in_prometheus(&world);
             server.post(&down(n).firing()).await;
             server.settle(1).await;
@@ -185,6 +199,7 @@ async fn the_third_host_after_two_repaired_ones_is_a_persons() {
         }
         // Ten minutes later a single host is a single host.
         world.clock.advance(11 * MINUTE_MS);
+        world.break_service("s3");
         down(3).in_prometheus(&world);
         server.post(&down(3).firing()).await;
         server.settle(1).await;
@@ -202,7 +217,8 @@ async fn a_freeze_asks_and_nobody_goes_beyond_a_forbidding_one() {
         let guards = "freeze:\n\
             - { cron: '0 11 * * TUE', for: 1h, zone: Europe/Berlin, writes: confirm }\n\
             - { cron: '0 12 * * TUE', for: 1h, zone: Europe/Berlin, writes: forbidden }";
-        let world = world(&ground, guards).await;
+        let mut world = world(&ground, guards).await;
+        world.settings.approval.ttl_s = 4 * 3_600;
         let server = world.server().await;
         let first = happen(&world, &server, &problem(0)).await;
         assert_eq!(first.state(), State::AwaitingApproval);
@@ -216,7 +232,7 @@ async fn a_freeze_asks_and_nobody_goes_beyond_a_forbidding_one() {
         assert_eq!(world.restarts("web"), 1);
 
         let second = happen(&world, &server, &problem(1)).await;
-        world.clock.advance(59 * MINUTE_MS + 30_000);
+        world.clock.advance(60 * MINUTE_MS);
         server.decide(last(&second).id(), Answer::Approve).await;
         server.settle(6).await;
         let second = server.case(second.id).await;
@@ -372,7 +388,7 @@ async fn a_thousand_proposals_in_twelve_spellings_stay_within_the_limit() {
         "WEB-SVC",
         "Web-Svc",
         "web-svc.service",
-        " web",
+        "wEB",
         "weB",
     ];
     for_each_engine(|ground| async move {

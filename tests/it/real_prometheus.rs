@@ -314,9 +314,8 @@ fn write_config(home: &Home, watched: &Watched, ports: Ports, model: Option<&Fak
         ),
     );
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    for file in ["safety_rules.yaml", "runbooks.yaml"] {
-        std::fs::copy(shipped.join(file), home.folder.join("config").join(file)).unwrap();
-    }
+    std::fs::copy(shipped.join("runbooks.yaml"), home.folder.join("config/runbooks.yaml")).unwrap();
+    home.write("config/safety_rules.yaml", &crate::support::shipped_rules());
 }
 
 fn write_alertmanager(home: &Home, ports: Ports, group_interval: &str) {

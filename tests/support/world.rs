@@ -176,7 +176,7 @@ impl World {
             at("logs"),
         );
         fs::write(self.folder.join("config/inventory.yaml"), inventory).unwrap();
-        fs::copy(repository("config/safety_rules.yaml"), at("config/safety_rules.yaml")).unwrap();
+        self.set_rules(&super::shipped_rules());
         self.set_runbooks(&runbooks(&at("logs")));
         for service in ["web", "worker", "db"] {
             let state = self.folder.join("state").join(service);
@@ -390,8 +390,4 @@ fn write_script(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

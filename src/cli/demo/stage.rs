@@ -204,7 +204,7 @@ impl Stage {
         let config = self.folder.join("config");
         fs::write(config.join("watchkeeper.yaml"), self.filled(SETTINGS, monitor))?;
         fs::write(config.join("inventory.yaml"), self.filled(INVENTORY, monitor))?;
-        fs::write(config.join("safety_rules.yaml"), SAFETY_RULES)?;
+        fs::write(config.join("safety_rules.yaml"), without_freeze(SAFETY_RULES))?;
         fs::write(config.join("runbooks.yaml"), RUNBOOKS)?;
         self.write_logs("young", &self.scene.young_logs)?;
         let access_file = config.join("access.yaml");
@@ -294,4 +294,14 @@ fn free_port() -> Result<u16> {
         }
     }
     bail!("no free port between {} and {}", PORTS.start, PORTS.end)
+}
+
+/// The shipped rules as they are outside of every freeze: the demo shows the same on every day.
+fn without_freeze(rules: &str) -> String {
+    let mut inside = false;
+    let kept = rules.lines().filter(|line| {
+        inside = *line == "freeze:" || (inside && line.starts_with("  "));
+        !inside
+    });
+    kept.map(|line| format!("{line}\n")).collect()
 }

@@ -3,6 +3,7 @@
 mod conditions;
 mod guards;
 mod monotone;
+mod orders;
 mod properties;
 mod world;
 

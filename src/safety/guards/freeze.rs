@@ -29,7 +29,7 @@ pub(in crate::safety) struct Freeze {
     pub(super) source: String,
     /// The answer that was found last: it is the same for days, and a search costs more than all
     /// else in a verdict.
-    pub(super) last: Mutex<Option<Span>>,
+    pub(super) last: Mutex<Option<Answer>>,
 }
 
 /// A stretch of time over which the answer does not change.
@@ -39,6 +39,9 @@ pub(super) struct Span {
     until_ms: i64,
     began_ms: Option<i64>,
 }
+
+/// What is said all over a stretch of time.
+pub(super) type Answer = (Span, Frozen);
 
 /// What a freeze says at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -66,34 +69,36 @@ impl Freeze {
 
     /// Whether changes are frozen at this moment, and until when or from when.
     pub(in crate::safety) fn at(&self, now_ms: i64) -> Frozen {
-        let Some(span) = self.span(now_ms) else {
-            return Frozen::Yes("the window cannot be told, so it counts".to_owned());
-        };
-        match span.began_ms {
-            Some(began_ms) => Frozen::Yes(format!(
-                "until {}: {} from {}",
-                self.told(span.until_ms),
-                self.lasts,
-                self.told(began_ms)
-            )),
-            None => Frozen::No(format!("next from {}", self.told(span.until_ms))),
+        match self.answer(now_ms) {
+            Some((_, said)) => said,
+            None => Frozen::Yes("the window cannot be told, so it counts".to_owned()),
         }
     }
 
     /// When the window that is open at this moment ends.
     pub(super) fn open_until(&self, now_ms: i64) -> Option<i64> {
-        self.span(now_ms).filter(|span| span.began_ms.is_some()).map(|span| span.until_ms)
+        let (span, _) = self.answer(now_ms)?;
+        span.began_ms.map(|_| span.until_ms)
     }
 
-    fn span(&self, now_ms: i64) -> Option<Span> {
+    fn answer(&self, now_ms: i64) -> Option<Answer> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(span) = *last
-            && (span.from_ms..span.until_ms).contains(&now_ms)
-        {
-            return Some(span);
+        let holds = |span: &Span| (span.from_ms..span.until_ms).contains(&now_ms);
+        if last.as_ref().is_none_or(|(span, _)| !holds(span)) {
+            *last = self.search(now_ms).map(|span| (span, self.says(span)));
         }
-        *last = self.search(now_ms);
-        *last
+        last.clone()
+    }
+
+    fn says(&self, span: Span) -> Frozen {
+        let until = self.told(span.until_ms);
+        match span.began_ms {
+            Some(began_ms) => {
+                let began = self.told(began_ms);
+                Frozen::Yes(format!("until {until}: {} from {began}", self.lasts))
+            }
+            None => Frozen::No(format!("next from {until}")),
+        }
     }
 
     fn search(&self, now_ms: i64) -> Option<Span> {

@@ -167,6 +167,46 @@ async fn every_line_gets_one_line_whatever_it_is() {
 }
 
 #[tokio::test]
+async fn a_freeze_is_judged_at_the_time_that_is_supposed() {
+    let home = home();
+    let weekend =
+        "freeze: [{ cron: \"0 18 * * FRI\", for: 62h, zone: Europe/Berlin, writes: confirm }]";
+    let rules = home.read("config/safety_rules.yaml");
+    home.write(
+        "mine.yaml",
+        &rules.replace("\nversion: 1\n", &format!("\nversion: 1\n{weekend}\n")),
+    );
+    for (at, decision, reason) in [
+        ("2026-03-27T17:59:59+01:00", "allow", "rule: "),
+        ("2026-03-27T18:00:00+01:00", "ask", "until Mon 2026-03-30 08:00 CEST: 62h from Fri"),
+        ("2026-03-30T07:59:59+02:00", "ask", "freeze: 0 18 * * FRI Europe/Berlin"),
+        ("2026-03-30T08:00:00+02:00", "allow", "rule: "),
+    ] {
+        let (decided, why) = restart(&home, &["--rules", "mine.yaml", "--at", at]).await;
+        assert_eq!((decided.as_str(), why.contains(reason)), (decision, true), "{at}: {why}");
+    }
+    let said = home.run(&[&RESTART[..], &["--at", "Friday"]].concat()).await;
+    assert!(said.stderr.contains("'Friday' is not a time"), "{said:?}");
+
+    // A test says the same on every day, unless it names one.
+    let case = "tool: restart_service, args: { service: nginx, reason: r }";
+    let cases = format!(
+        "cases:\n  - {{ {case}, expect: allow }}\n  \
+         - {{ {case}, at: \"2026-03-28T12:00:00Z\", expect: ask }}\n"
+    );
+    home.write("cases.yaml", &cases);
+    let always = weekend.replace("0 18 * * FRI", "0 0 * * *").replace("62h", "23h");
+    home.write(
+        "often.yaml",
+        &rules.replace("\nversion: 1\n", &format!("\nversion: 1\n{always}\n")),
+    );
+    for file in ["mine.yaml", "often.yaml"] {
+        let args = ["policy", "test", "cases.yaml", "--rules", file];
+        assert!(home.run(&args).await.ok().ends_with(" 0 failed\n"), "{file}");
+    }
+}
+
+#[tokio::test]
 async fn broken_rules_explain_nothing() {
     let home = home();
     home.write("config/safety_rules.yaml", "version: 1\nautonomy: act\nrules: [{name: x}]\n");

@@ -148,6 +148,17 @@ async fn the_past_is_judged_under_changed_rules() {
         assert_eq!((&one["recorded"], &one["decision"]), (&"allow".into(), &"ask".into()));
         assert_eq!(one["call"]["tool"], "restart_service");
         assert_eq!(one["reason"], "rule: ask first: new here");
+        // A freeze is judged at the time of the record, a Tuesday at 10:00.
+        let frozen = rules.replace(
+            "\nblast_radius:",
+            "\nfreeze:\n  - { cron: \"0 10 * * TUE\", for: 1h, writes: forbidden }\nblast_radius:",
+        );
+        std::fs::write(world.folder.join("frozen.yaml"), frozen).unwrap();
+        let changed = verb(&world, &[&simulate[..], &["--rules", "frozen.yaml"]].concat()).await.json();
+        assert_eq!(changed["differ"], 1, "{changed}");
+        assert_eq!(changed["decisions"][0]["decision"], "refuse");
+        let because = changed["decisions"][0]["reason"].as_str().unwrap();
+        assert!(because.contains("freeze: 0 10 * * TUE UTC: until Tue 2026-03-10 11:00"), "{because}");
         let table = verb(&world, &["policy", "simulate", "--since", "20y", "--rules", "stricter.yaml"]).await.ok();
         assert!(table.contains("recorded verdicts, 1 differ\n\nAT "), "{table}");
         assert_eq!(world.restarts("web"), 1);

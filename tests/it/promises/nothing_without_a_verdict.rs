@@ -2,7 +2,7 @@
 
 use crate::support::drill::Problem;
 use crate::support::engines::for_each_engine;
-use crate::support::world::{Server, World};
+use crate::support::world::{Server, World, webhook};
 use serde_json::json;
 use watchkeeper::model::action::ActionState;
 use watchkeeper::model::case::Case;
@@ -169,6 +169,46 @@ async fn an_alert_that_prometheus_does_not_fire_changes_nothing_by_itself() {
         let verdict = case.actions[0].verdict.as_ref().unwrap();
         assert!(verdict.reason().contains("Prometheus does not have the alert firing"));
         server.stop().await;
+    })
+    .await;
+}
+
+const RESTART_WORKER: &str = "version: 1
+runbooks:
+  - name: service down
+    match: ['alertname=\"ServiceDown\"']
+    steps:
+      - id: restart
+        tool: restart_service
+        args: { service: worker, host: box1, reason: it is down }
+    conclude: { root_cause: it had stopped }
+";
+
+/// One incident, two services: that the one is down in Prometheus says nothing of the other.
+#[tokio::test]
+async fn an_alert_confirms_a_change_of_its_own_target_alone() {
+    for_each_engine(|ground| async move {
+        for (fires, restarts) in [("web", 0), ("worker", 1)] {
+            let mut world = World::new(&ground).await;
+            world.settings.ingest.correlate_by = vec!["alertname".into(), "shard".into()];
+            world.set_runbooks(RESTART_WORKER);
+            world.break_service("worker");
+            let alerts = ["web", "worker"]
+                .map(|service| Problem::down().with("service", service).with("shard", fires));
+            for alert in alerts.iter().filter(|alert| alert.labels.contains(&("service", fires))) {
+                alert.in_prometheus(&world);
+            }
+            let server = world.server().await;
+            server.post(&webhook(&alerts.each_ref().map(|alert| alert.alert("firing")))).await;
+            server.settle(6).await;
+            let newest = server.incidents().await.into_iter().map(|row| row.id).max().unwrap();
+            let case = server.case(newest).await;
+            let verdict = case.actions[0].verdict.as_ref().unwrap();
+            assert_eq!(world.restarts("worker"), restarts, "{fires}: {}", verdict.reason());
+            let unsure = verdict.reason().contains("Prometheus does not have the alert firing");
+            assert_eq!(unsure, restarts == 0, "{fires}: {}", verdict.reason());
+            server.stop().await;
+        }
     })
     .await;
 }
