@@ -145,7 +145,7 @@ impl Store {
         .await
     }
 
-    /// Forgets lines that all of these targets have taken, and targets that are no more.
+    /// Forgets lines that all of these targets have taken.
     pub async fn forget_checkpoints(&self, targets: Vec<String>) -> Result<(), Error> {
         self.write(move |conn| {
             Box::pin(async move {

@@ -39,12 +39,23 @@ impl Store {
             Box::pin(async move {
                 let was_on = halt(conn).await?.is_some();
                 turn(conn, on, &by, &reason, at_ms).await?;
-                let entry = match on {
-                    Switch::On => SystemEntry::Halted { by, reason },
-                    Switch::Off if was_on => SystemEntry::Resumed { by },
-                    Switch::Off => return Ok(()),
-                };
-                system::append(conn, at_ms, &entry).await
+                match on {
+                    Switch::On => {
+                        let entry = SystemEntry::Halted { by, reason };
+                        match system::append(conn, at_ms, &entry).await {
+                            // A broken history must not keep anybody from halting.
+                            Err(Error::Corrupt(why)) => {
+                                tracing::error!(why, "a halt is not on the system's timeline");
+                                Ok(())
+                            }
+                            other => other,
+                        }
+                    }
+                    Switch::Off if was_on => {
+                        system::append(conn, at_ms, &SystemEntry::Resumed { by }).await
+                    }
+                    Switch::Off => Ok(()),
+                }
             })
         })
         .await

@@ -2,4 +2,5 @@
 
 mod doctor;
 mod files;
+mod orders;
 mod server;

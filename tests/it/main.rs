@@ -18,6 +18,7 @@ mod lifecycle;
 mod model_mind;
 mod mutants;
 mod notify;
+mod orders;
 mod policy;
 mod promises;
 mod real_prometheus;

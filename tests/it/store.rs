@@ -1,6 +1,6 @@
 //! The contract of the store: the same facts hold on SQLite and on Postgres.
 
-mod given;
+pub mod given;
 
 pub use given::many_steps;
 
@@ -10,6 +10,7 @@ mod deliveries;
 mod engine;
 mod guards;
 mod incidents;
+mod orders;
 mod outbox;
 mod people;
 mod plans;

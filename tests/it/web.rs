@@ -2,7 +2,9 @@
 
 mod credentials;
 mod limits;
+mod orders;
 mod pages;
 mod routes;
 pub mod site;
 mod starting;
+mod who;

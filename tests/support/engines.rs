@@ -75,6 +75,11 @@ impl Ground {
         self.open().await.store
     }
 
+    /// A store that only reads, beside the process that owns the database.
+    pub async fn store_beside(&self) -> Store {
+        Store::open_read_only(&self.location()).await.unwrap()
+    }
+
     /// Runs SQL behind the store's back; returns the rows with every column as text.
     pub async fn sql(&self, sql: impl Into<String>) -> Vec<Vec<String>> {
         let sql = AssertSqlSafe(sql.into());

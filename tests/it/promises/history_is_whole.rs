@@ -1,5 +1,7 @@
 //! The timeline is append-only and chained; everything follows from it.
 
+mod checkpoints;
+
 use crate::support::drill::Problem;
 use crate::support::engines::for_each_engine;
 use crate::support::world::{SCOPE, World};

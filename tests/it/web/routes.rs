@@ -134,14 +134,18 @@ async fn a_named_person_takes_an_incident_once() {
 async fn halt_is_easy_and_resuming_takes_an_sre() {
     let site = Site::start().await;
     let path = "/api/v1/halt";
-    assert_eq!(site.get(path, &site.tokens.viewer).await.json(), json!({"halted": false}));
+    let running = json!({"halted": false, "in_flight": []});
+    assert_eq!(site.get(path, &site.tokens.viewer).await.json(), running);
     assert_eq!(site.post(path, &site.tokens.viewer, json!({})).await.status, 403);
-    let halted = json!({"halted": true, "by": "bot", "at_ms": NOW_MS});
-    assert_eq!(site.post(path, &site.tokens.responder, json!({})).await.json(), halted);
+    let halted = json!({
+        "halted": true, "by": "bot", "reason": "deploy", "at_ms": NOW_MS, "in_flight": [],
+    });
+    let reason = json!({"reason": " deploy "});
+    assert_eq!(site.post(path, &site.tokens.responder, reason).await.json(), halted);
     assert_eq!(site.get(path, &site.tokens.viewer).await.json(), halted);
     let resume = |token: &str| site.request(Method::DELETE, path).bearer_auth(token);
     assert_eq!(send(resume(&site.tokens.responder)).await.error(), (403, "not_allowed".into()));
-    assert_eq!(send(resume(&site.tokens.sre)).await.json(), json!({"halted": false}));
+    assert_eq!(send(resume(&site.tokens.sre)).await.json(), running);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A server on a free port with people, tokens, and whatever incidents and actions a test puts in.
 
+pub use super::who::{Tokens, quick_hash, usual};
 use axum::http::HeaderMap;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -7,8 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use watchkeeper::approval::people::Role;
-use watchkeeper::approval::{Access, People, Token, TokenKind, User, secrets};
+use watchkeeper::approval::{Access, People};
 use watchkeeper::clock::Clock;
 use watchkeeper::config::Settings;
 use watchkeeper::ingest::Ingest;
@@ -42,16 +42,6 @@ pub struct Site {
     pub tokens: Tokens,
     folder: Option<PathBuf>,
     _serving: Serving,
-}
-
-/// The tokens of the usual people.
-#[derive(Clone, Default)]
-pub struct Tokens {
-    /// Brings alerts.
-    pub hook: String,
-    pub viewer: String,
-    pub responder: String,
-    pub sre: String,
 }
 
 /// An answer, read to its end.
@@ -118,10 +108,33 @@ impl Site {
     ) -> Self {
         let mut settings = settings();
         change(&mut settings);
+        let standing = Standing::default();
+        Self::served(store, tasks, people, tokens, settings, standing).await
+    }
+
+    /// Of a process in which this stands.
+    pub async fn standing(
+        store: Store,
+        tasks: Tasks,
+        people: People,
+        tokens: Tokens,
+        standing: Standing,
+    ) -> Self {
+        Self::served(store, tasks, people, tokens, settings(), standing).await
+    }
+
+    async fn served(
+        store: Store,
+        tasks: Tasks,
+        people: People,
+        tokens: Tokens,
+        settings: Settings,
+        standing: Standing,
+    ) -> Self {
         let scheme = if settings.http.tls_cert_file.is_some() { "https" } else { "http" };
         let clock = Clock::set_at(NOW_MS);
         let serving = web::serve(&settings, people, &tasks).await.unwrap();
-        serving.ready(deps(&store, &clock));
+        serving.ready(Deps { standing, ..deps(&store, &clock) });
         let base = format!("{scheme}://{}", serving.address);
         let client = client();
         Self { store, clock, client, base, tasks, tokens, folder: None, _serving: serving }
@@ -399,39 +412,6 @@ pub async fn send(request: RequestBuilder) -> Answer {
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     Answer { status, headers, text: response.text().await.unwrap() }
-}
-
-/// Kim, Rita and Vera, and a token of each kind.
-pub fn usual() -> (Access, Tokens) {
-    let user =
-        |name: &str, role| User { name: name.into(), role, password_hash: quick_hash(PASSWORD) };
-    let mut tokens = Vec::new();
-    let mut token = |name: &str, kind, role| {
-        let new = secrets::new_token();
-        let hash = new.hash;
-        tokens.push(Token { name: name.into(), kind, hash, role, source: None });
-        new.shown_once
-    };
-    let shown = Tokens {
-        hook: token("alertmanager", TokenKind::Webhook, None),
-        viewer: token("board", TokenKind::Api, Some(Role::Viewer)),
-        responder: token("bot", TokenKind::Api, Some(Role::Responder)),
-        sre: token("robot", TokenKind::Api, Some(Role::Sre)),
-    };
-    let users =
-        vec![user("kim", Role::Sre), user("rita", Role::Responder), user("vera", Role::Viewer)];
-    (Access { users, tokens }, shown)
-}
-
-/// A hash that costs nothing to check.
-pub fn quick_hash(password: &str) -> String {
-    use argon2::password_hash::{PasswordHasher, SaltString};
-    let params = argon2::Params::new(8, 1, 1, None).unwrap();
-    let salt = SaltString::encode_b64(b"some salt").unwrap();
-    argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
-        .hash_password(password.as_bytes(), &salt)
-        .unwrap()
-        .to_string()
 }
 
 /// Alertmanager's body with one alert for each name.

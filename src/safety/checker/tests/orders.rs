@@ -1,0 +1,97 @@
+//! What people's orders do to a verdict.
+
+use super::*;
+use crate::model::ids::HoldId;
+use crate::model::orders::{Hold, Orders, Quarantined};
+
+const UNTIL_MS: i64 = 1_773_136_800_000;
+
+fn held(matchers: &[&str]) -> World {
+    let hold = Hold {
+        id: HoldId::new(),
+        matchers: matchers.iter().map(|text| (*text).to_owned()).collect(),
+        reason: "restore runs".into(),
+        by: "kim".into(),
+        at_ms: 0,
+        until_ms: UNTIL_MS,
+    };
+    let orders = Orders { version: 1, holds: vec![hold], quarantined: Vec::new() };
+    World { circumstances: Circumstances { orders, ..Circumstances::calm(0) }, ..World::restart() }
+}
+
+#[test]
+fn a_hold_refuses_with_who_until_when_and_why() {
+    let (decision, reason) = held(&[r#"host="web1""#]).told();
+    assert_eq!(decision, Decision::Refuse);
+    assert_eq!(
+        reason,
+        "hold: kim holds host=\"web1\" until 2026-03-10T10:00:00Z: \"restore runs\""
+    );
+}
+
+#[test]
+fn every_matcher_of_a_hold_has_to_match_the_target_or_a_label() {
+    for (matchers, expected) in [
+        (&[r#"host=~"web.*""#][..], Decision::Refuse),
+        (&[r#"service="nginx""#], Decision::Refuse),
+        (&[r#"class="web""#, "service=nginx"], Decision::Refuse),
+        (&[r#"class="web""#, "service=other"], Decision::Allow),
+        (&[r#"class="database""#], Decision::Allow),
+        (&["alertname=ServiceDown"], Decision::Refuse),
+        (&["region=eu"], Decision::Allow),
+        (&[r#"region="""#], Decision::Refuse),
+        (&["owner!=shop"], Decision::Refuse),
+        (&["host!=web1"], Decision::Allow),
+        // A hold that cannot be read holds everything.
+        (&["("], Decision::Refuse),
+    ] {
+        assert_eq!(held(matchers).told().0, expected, "{matchers:?}");
+    }
+}
+
+#[test]
+fn a_label_from_outside_adds_a_hold_and_takes_none_away() {
+    let forged = |matchers: &[&str], label: &str, value: &str| {
+        let mut world = held(matchers);
+        world.alerts[0].insert(label.to_owned(), value.to_owned());
+        world.told().0
+    };
+    assert_eq!(forged(&[r#"host="web1""#], "host", "elsewhere"), Decision::Refuse);
+    assert_eq!(forged(&[r#"class="web""#], "class", "job"), Decision::Refuse);
+    assert_eq!(forged(&[r#"host="db1""#], "host", "db1"), Decision::Refuse);
+    assert_eq!(forged(&["host!=web1"], "host", "db1"), Decision::Refuse);
+    // What the inventory does not know counts as missing, whatever an alert says.
+    assert_eq!(forged(&["env!=prod"], "env", "prod"), Decision::Refuse);
+    assert_eq!(forged(&["env=prod"], "env", "prod"), Decision::Refuse);
+    assert_eq!(forged(&["env=prod"], "env", "dev"), Decision::Allow);
+}
+
+#[test]
+fn a_hold_ends_by_itself_and_no_look_is_held() {
+    let mut world = held(&["service=nginx"]);
+    assert!(matches!(world.look().decision, Decision::Allow));
+    world.circumstances.now_ms = UNTIL_MS - 1;
+    assert_eq!(world.told().0, Decision::Refuse);
+    world.circumstances.now_ms = UNTIL_MS;
+    assert_eq!(world.told().0, Decision::Allow);
+}
+
+#[test]
+fn a_rule_in_quarantine_asks() {
+    let order = |rule: &str| Quarantined {
+        rule: rule.into(),
+        reason: "twice wrong".into(),
+        by: "kim".into(),
+        at_ms: 0,
+    };
+    let mut world = World::restart();
+    world.circumstances.orders.quarantined = vec![order("some other rule")];
+    assert_eq!(world.told().0, Decision::Allow);
+    world.circumstances.orders.quarantined.push(order("restart one service"));
+    let (decision, reason) = world.told();
+    assert_eq!(decision, Decision::Ask);
+    assert_eq!(reason, "quarantine: restart one service: kim wants to be asked: \"twice wrong\"");
+    // What was stricter stays stricter.
+    world.halted = Some("ann");
+    assert_eq!(world.told().0, Decision::Refuse);
+}
