@@ -116,7 +116,8 @@ impl Scene {
                 "generatorURL" => alert["generatorURL"] = json!(text),
                 "runbook" => self.world.set_runbooks(&format!(
                     "version: 1\nrunbooks: [{{ name: {text:?}, match: ['alertname=\"ServiceDown\"'], \
-                     steps: [], conclude: {{ root_cause: {text:?} }} }}]\n"
+                     steps: [{{ id: look, tool: get_service_logs, args: {{ service: web }} }}], \
+                     conclude: {{ root_cause: {text:?} }} }}]\n"
                 )),
                 field => body[field] = json!(text),
             },
