@@ -344,14 +344,14 @@ async fn one_change_at_a_time_in_each_region_and_all_get_their_turn() {
         let waits = |case: &Case| case.actions.iter().any(|a| a.waits_until_ms.is_some());
         let runs = |case: &Case| case.actions.iter().any(|a| a.state == ActionState::Intended);
         server
-            .wait_for("three run and five wait", |cases| {
+            .wait_as_time_passes("three run and five wait", |cases| {
                 cases.iter().filter(|case| runs(case)).count() == 3
                     && cases.iter().filter(|case| waits(case)).count() == 5
             })
             .await;
         fs::write(world.folder.join("go"), "").unwrap();
         server
-            .wait_for("all repaired", |cases| {
+            .wait_as_time_passes("all repaired", |cases| {
                 cases.len() == 8 && cases.iter().all(|case| case.state() == State::Resolved)
             })
             .await;

@@ -165,6 +165,19 @@ impl Server {
 
     /// Waits until the cases of all incidents fit; for a server that runs by itself.
     pub async fn wait_for(&self, what: &str, fits: impl Fn(&[Case]) -> bool) -> Vec<Case> {
+        self.wait(what, 0, fits).await
+    }
+
+    /// The same while the world's clock goes on, for incidents that wait for a moment.
+    pub async fn wait_as_time_passes(
+        &self,
+        what: &str,
+        fits: impl Fn(&[Case]) -> bool,
+    ) -> Vec<Case> {
+        self.wait(what, 20, fits).await
+    }
+
+    async fn wait(&self, what: &str, passes_ms: i64, fits: impl Fn(&[Case]) -> bool) -> Vec<Case> {
         let began = Instant::now();
         loop {
             let mut cases = Vec::new();
@@ -177,8 +190,7 @@ impl Server {
             let states: Vec<_> = cases.iter().map(Case::state).collect();
             assert!(began.elapsed() < PATIENCE, "never: {what}; {states:?}");
             sleep(POLL).await;
-            // Whoever waits for a moment waits by the world's clock.
-            self.app.clock.advance(20);
+            self.app.clock.advance(passes_ms);
         }
     }
 }
