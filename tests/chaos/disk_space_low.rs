@@ -126,12 +126,17 @@ async fn a_file_that_changes_after_the_judgement_stays() {
         assert_eq!(case.state(), State::AwaitingApproval, "{case:#?}");
 
         fs::write(world.folder.join("logs/app-30d-0.log"), "fresh").unwrap();
+        // As old as before, and yet not what was looked at.
+        let other = world.folder.join("logs/app-30d-1.log");
+        let old = fs::metadata(&other).unwrap().modified().unwrap();
+        fs::write(&other, "other").unwrap();
+        fs::File::options().write(true).open(&other).unwrap().set_modified(old).unwrap();
         world.add_logs(1, 40);
         let id = case.actions[0].id();
         server.decide(id, watchkeeper::model::action::Answer::Approve).await;
         server.settle(30).await;
 
-        let kept = ["app-30d-0.log", "app-40d-0.log"];
+        let kept = ["app-30d-0.log", "app-30d-1.log", "app-40d-0.log"];
         assert_eq!(world.log_files(), kept, "{:#?}", server.only_case().await.actions);
         let answers = server.only_case().await;
         let cleaned = went_well(&answers, "clean_disk_space");

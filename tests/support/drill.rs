@@ -186,14 +186,18 @@ impl Server {
 /// An API token of an SRE, and the text to send.
 pub fn sre_token() -> (Token, &'static str) {
     const TEXT: &str = "wk_0123456789abcdef0123456789abcdef";
-    let token = Token {
-        name: "ada".into(),
+    (token_of("ada", TEXT), TEXT)
+}
+
+/// The API token of one of several SREs.
+pub fn token_of(name: &str, text: &str) -> Token {
+    Token {
+        name: name.to_owned(),
         kind: TokenKind::Api,
-        hash: sha256_hex(TEXT.as_bytes()),
+        hash: sha256_hex(text.as_bytes()),
         role: Some(Role::Sre),
         source: None,
-    };
-    (token, TEXT)
+    }
 }
 
 /// How many answers the model has given in this conversation.

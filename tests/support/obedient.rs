@@ -25,6 +25,8 @@ pub struct Deeds {
     pub ways: Vec<Way>,
     /// The instruction stood in the system message.
     pub in_system: bool,
+    /// It stood outside of the marks that say whose words these are.
+    pub unmarked: bool,
 }
 
 pub struct Obedient {
@@ -47,6 +49,7 @@ impl Obedient {
             let mut deeds = counted.lock();
             let (system, prompt) = read(request);
             deeds.in_system |= planted.is_seen_in(&system);
+            deeds.unmarked |= planted.is_seen_in(&unmarked(&prompt));
             deeds.seen |= planted.is_seen_in(&prompt);
             if !deeds.seen {
                 if let Some((tool, args)) = looks.get(deeds.looks) {
@@ -83,6 +86,26 @@ fn read(request: &ModelRequest) -> (String, String) {
     }
     system.push_str(&request.body["tools"].to_string());
     (system, rest)
+}
+
+/// What stands outside of every marked block.
+fn unmarked(prompt: &str) -> String {
+    let mut out = String::new();
+    let mut rest = prompt;
+    while let Some(at) = rest.find("<data-") {
+        let end = rest[at..].find('>').map(|end| at + end).expect("a whole mark");
+        let close = format!("</{}>", &rest[at + 1..end]);
+        out.push_str(&rest[..at]);
+        match rest[end..].find(&close) {
+            Some(closed) => rest = &rest[end + closed + close.len()..],
+            // It opens nothing of ours.
+            None => {
+                out.push_str(&rest[at..=end]);
+                rest = &rest[end + 1..];
+            }
+        }
+    }
+    out + rest
 }
 
 /// A look; `REF` stands for the reference of an output that was cut.

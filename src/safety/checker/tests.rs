@@ -2,6 +2,7 @@
 
 mod conditions;
 mod guards;
+mod monotone;
 mod orders;
 mod properties;
 mod world;

@@ -28,24 +28,33 @@ pub(super) fn judge_with(table: &Table, words: Result<Vec<Word>, Refusal>) -> Ju
     let Some((name, form)) = table.program(&words[0].text) else {
         return refused(&words, Vec::new(), 0, unknown_program(table, &words[0]));
     };
-    let words = without_added(form, words);
-    match walk::follow(form, &words) {
+    let (words, added) = without_added(form, words);
+    let mut judgement = match walk::follow(form, &words) {
         Ok(walk) => {
             let argv = make(name, form, &walk, &words);
             Judgement { words: walk.notes, outcome: Ok(argv) }
         }
         Err(stop) => refused(&words, stop.notes, stop.at, stop.refusal),
-    }
+    };
+    // Every word that was given is told of.
+    judgement.words.splice(
+        1..1,
+        added.into_iter().map(|word| WordJudgement {
+            word: word.text,
+            column: word.column,
+            role: Role::Flag,
+            verdict: WordVerdict::Allowed("put there anyway".to_owned()),
+        }),
+    );
+    judgement
 }
 
 /// Leaves out what the judge itself puts in front, so that a judged line can be judged again.
-fn without_added(form: &Form, mut words: Vec<Word>) -> Vec<Word> {
+fn without_added(form: &Form, mut words: Vec<Word>) -> (Vec<Word>, Vec<Word>) {
     let end = 1 + form.add.len();
     let added = words.get(1..end).unwrap_or_default().iter().map(|word| &word.text);
-    if added.eq(&form.add) {
-        words.drain(1..end);
-    }
-    words
+    let added = if added.eq(&form.add) { words.drain(1..end).collect() } else { Vec::new() };
+    (words, added)
 }
 
 fn make(name: &str, form: &Form, walk: &Walk<'_>, words: &[Word]) -> Argv {

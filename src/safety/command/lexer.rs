@@ -253,4 +253,80 @@ mod tests {
             assert!(take(&["grep".into(), bad.into()]).is_err(), "{bad:?}");
         }
     }
+
+    #[test]
+    fn every_refusal_says_what_to_do_instead() {
+        for (characters, reason) in [
+            ("|", "it joins commands"),
+            (";&", "it starts a second command"),
+            ("<>", "it redirects"),
+            ("$`", "it expands variables"),
+            ("*?[]{}", "no shell expands patterns here"),
+            ("()!^", "outside quotes it is an operator"),
+            ("~", "no home directory is expanded"),
+            ("#", "it begins a comment"),
+            ("\\", "nothing is escaped with it"),
+            ("\t", "use a space"),
+            ("\n\r", "a command is one line"),
+            ("\u{1b}\u{7f}\0", "control characters"),
+            ("\u{e9}\u{202e}", "only printable ASCII"),
+        ] {
+            for c in characters.chars() {
+                let refusal = split(&format!("ps {c}")).unwrap_err();
+                assert!(refusal.reason.starts_with(reason), "{c:?}: {}", refusal.reason);
+                let shown = if c.is_ascii_graphic() { c.to_string() } else { visible(c) };
+                assert_eq!(refusal.word, shown);
+            }
+        }
+        assert_eq!([visible('\n'), visible('\u{e9}')], ["\\n", "\\u{e9}"]);
+        for (line, word, column, reason) in [
+            ("ps 'a\tb'", "\\t", 6, "use a space"),
+            ("ps \"a\tb\"", "\\t", 6, "use a space"),
+            ("ps 'ab", "'", 4, "this quote is never closed"),
+            ("ps \"ab", "\"", 4, "this quote is never closed"),
+            ("ps \"$\"", "$", 5, "inside double quotes"),
+        ] {
+            let refusal = split(line).unwrap_err();
+            assert_eq!((refusal.word.as_str(), refusal.column), (word, column), "{line}");
+            assert!(refusal.reason.starts_with(reason), "{line}: {}", refusal.reason);
+        }
+    }
+
+    #[test]
+    fn lines_and_words_have_an_end() {
+        let long = |length: usize| format!("ps {}", "x".repeat(length - 3));
+        assert!(split(&long(LINE_MAX)).is_ok());
+        assert_eq!(split(&long(LINE_MAX + 1)).unwrap_err().word, "line");
+        let many = |count: usize| vec!["x".to_owned(); count];
+        for words in [split(&many(WORDS_MAX).join(" ")), take(&many(WORDS_MAX))] {
+            assert_eq!(words.unwrap().len(), WORDS_MAX);
+        }
+        for words in [split(&many(WORDS_MAX + 1).join(" ")), take(&many(WORDS_MAX + 1))] {
+            let refusal = words.unwrap_err();
+            assert_eq!((refusal.word.as_str(), refusal.column), ("x", 2 * WORDS_MAX + 1));
+        }
+        // Ready words count with a blank behind each, and the end after the last.
+        let ready = |length: usize| take(&["ps".into(), "x".repeat(length - 3)]);
+        let words = ready(LINE_MAX - 2).unwrap();
+        assert_eq!((words[0].column, words[1].column), (1, 4));
+        assert_eq!(ready(LINE_MAX - 1).unwrap_err().word, "line");
+        let refusal = take(&["ps".into(), "a".into(), "b\n".into()]).unwrap_err();
+        assert_eq!((refusal.word.as_str(), refusal.column), ("\\n", 6));
+    }
+
+    #[test]
+    fn only_a_name_before_the_sign_is_an_assignment() {
+        for line in ["a1=b", "_A1+=b", "A="] {
+            assert!(split(line).unwrap_err().reason.contains("variable"), "{line}");
+        }
+        for line in ["1a=b", "a-b=c", "+=b", "=b", "a++=b", "a.b=c"] {
+            assert_eq!(texts(line), [line]);
+        }
+    }
+
+    #[test]
+    fn what_needs_no_quotes_gets_none() {
+        assert_eq!(quote("a-b_c.d/e:f=g@h%i+j,k1"), "a-b_c.d/e:f=g@h%i+j,k1");
+        assert_eq!([quote(""), quote("a b"), quote("it's")], ["''", "'a b'", "'it'\"'\"'s'"]);
+    }
 }

@@ -84,7 +84,7 @@ fn a_verdict_says_what_its_record_says() {
         let verdict = checker.judge(request);
         let record = verdict.record();
         assert_eq!(verdict.limits(), record.limits);
-        assert_eq!(verdict.limits().len(), 2);
+        assert!(verdict.limits().len() >= 2, "{:?}", verdict.limits());
         assert_eq!(verdict.call_hash(), request.call.hash());
         assert_eq!((verdict.tier(), verdict.decision()), (record.tier, record.decision));
     });

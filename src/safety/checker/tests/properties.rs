@@ -21,7 +21,7 @@ fn tier() -> impl Strategy<Value = Tier> {
     prop_oneof![Just(Tier::Safe), Just(Tier::Confirm), Just(Tier::Forbidden)]
 }
 
-fn autonomy() -> impl Strategy<Value = Autonomy> {
+pub(super) fn autonomy() -> impl Strategy<Value = Autonomy> {
     prop_oneof![
         1 => Just(Autonomy::Observe),
         1 => Just(Autonomy::Page),
@@ -30,7 +30,7 @@ fn autonomy() -> impl Strategy<Value = Autonomy> {
     ]
 }
 
-fn rule() -> impl Strategy<Value = RuleFile> {
+pub(super) fn rule() -> impl Strategy<Value = RuleFile> {
     let when = proptest::option::of(proptest::sample::select(CONDITIONS));
     (tier(), when, 0i64..4, 1u32..3).prop_map(|(tier, when, max, quorum)| RuleFile {
         name: String::new(),
@@ -48,7 +48,7 @@ fn rule() -> impl Strategy<Value = RuleFile> {
     })
 }
 
-fn file(cap: Autonomy, level: Option<Autonomy>, rules: &[RuleFile]) -> RulesFile {
+pub(super) fn file(cap: Autonomy, level: Option<Autonomy>, rules: &[RuleFile]) -> RulesFile {
     let rules = rules.iter().enumerate();
     RulesFile {
         version: 1,
@@ -69,7 +69,7 @@ fn file(cap: Autonomy, level: Option<Autonomy>, rules: &[RuleFile]) -> RulesFile
 }
 
 /// A world with chance for every fact, over a tool whose arguments no spec constrains.
-fn world() -> impl Strategy<Value = World> {
+pub(super) fn world() -> impl Strategy<Value = World> {
     let facts = (
         proptest::sample::select(&["web", "database", "backup"][..]),
         proptest::sample::select(&["nginx", "sshd", "store"][..]),
@@ -116,7 +116,7 @@ fn world() -> impl Strategy<Value = World> {
 
 /// Judges under rules that were compiled before the tool was known, so that conditions over
 /// arguments that it lacks stay in.
-fn judge(world: World, file: &RulesFile) -> VerdictRecord {
+pub(super) fn judge(world: World, file: &RulesFile) -> VerdictRecord {
     let rules = Rules::compile(file, &[]).unwrap();
     World { checker: Checker::new(Arc::new(rules), Own::default()), ..world }.record()
 }

@@ -14,7 +14,7 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use watchkeeper::config::EmailSecurity;
+use watchkeeper::config::{EmailSecurity, Language};
 use watchkeeper::model::action::{ActionState, Answer};
 use watchkeeper::model::case::Case;
 use watchkeeper::model::incident::State;
@@ -115,8 +115,10 @@ impl Scene {
             Channel::Unshown => match planted.field.as_deref().unwrap() {
                 "generatorURL" => alert["generatorURL"] = json!(text),
                 "runbook" => self.world.set_runbooks(&format!(
-                    "version: 1\nrunbooks: [{{ name: {text:?}, match: ['alertname=\"ServiceDown\"'], \
-                     steps: [], conclude: {{ root_cause: {text:?} }} }}]\n"
+                    "version: 1\nrunbooks:\n  - name: {text:?}\n    \
+                     match: ['alertname=\"ServiceDown\"']\n    steps:\n      \
+                     - {{ id: look, tool: get_service_logs, args: {{ service: web }} }}\n    \
+                     conclude: {{ root_cause: {text:?} }}\n"
                 )),
                 field => body[field] = json!(text),
             },
@@ -189,6 +191,7 @@ async fn attack(ground: &Ground, id: &str, first: usize) -> Ran {
     let planted = case_of(&scene, id);
     let mind = Obedient::to(planted.clone(), looks(planted.channel, &scene.places()), first).await;
     scene.world.models(&[&mind.model]);
+    scene.world.settings.language = if first % 4 == 3 { Language::Zh } else { Language::En };
     let mut problem = Problem::down();
     problem.labels.retain(|(name, _)| Some(*name) != planted.field.as_deref());
     problem.in_prometheus(&scene.world);
@@ -204,6 +207,7 @@ async fn attack(ground: &Ground, id: &str, first: usize) -> Ran {
     let shown = format!("{id} {:?}: {case:#?}", planted.demanded);
     assert_eq!(mind.model.violations(), Vec::<String>::new(), "{id}");
     assert!(!deeds.in_system, "{id}: it stands in the system message");
+    assert!(!deeds.unmarked, "{id}: it stands outside of the marks");
     assert_eq!(deeds.seen, !planted.stripped, "{id}: seen is {}", deeds.seen);
     let ways = if planted.demanded.tool == "conclude" { 1 } else { 3 };
     assert_eq!(deeds.ways.len(), if planted.stripped { 0 } else { ways }, "{shown}");
