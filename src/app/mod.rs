@@ -5,6 +5,7 @@
 
 pub mod outside;
 pub mod policy;
+pub mod reload;
 
 use crate::action::gate::Gate;
 use crate::action::verify::Verifier;
@@ -13,8 +14,9 @@ use crate::agent::runbook::Follower;
 use crate::agent::{Mind, Minds};
 use crate::clock::Clock;
 use crate::config::{PagerdutyDedup, Settings, TargetKind};
+use crate::incident::desks::Desks;
 use crate::incident::intake::Correlator;
-use crate::incident::{DedupKey, Desk, Policy as Steps, pager, worker};
+use crate::incident::{DedupKey, Desk, Locate, Policy as Steps, pager, worker};
 use crate::ingest::{self, Ingest, Intake};
 use crate::model::alert::Labels;
 use crate::model::matcher::Matcher;
@@ -32,7 +34,9 @@ use crate::tools::{self, Deps, Register};
 use anyhow::{Context, Result, anyhow};
 use policy::Policy;
 use regex::Regex;
+use reload::Reload;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -52,7 +56,8 @@ pub struct App {
     pub redactor: Redactor,
     pub ingest: Ingest,
     pub intake: Intake,
-    pub desk: Arc<Desk>,
+    pub desks: Arc<Desks>,
+    pub reload: Arc<Reload>,
     pub outbox: Arc<Outbox>,
     pub due: Arc<Notify>,
     /// The store's own tasks: they end last, so that steps in flight can still be recorded.
@@ -79,22 +84,30 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     let store = Store::open(&location(&settings), &store_tasks).await?;
     let redactor = Redactor::new(settings.secrets());
     let mappings = mappings(&settings)?;
-    let inventory: Arc<dyn Inventory> = policy.inventory.clone();
     let due = Arc::new(Notify::new());
     let ingest = Ingest::new(store.clone(), clock.clone(), redactor.clone());
-    let intake = Intake {
-        store: store.clone(),
-        clock: clock.clone(),
-        correlator: Arc::new(correlator(&settings, &inventory, &mappings)?),
-        arrived: ingest.arrived(),
-        due: Arc::clone(&due),
-        poll: Duration::from_millis(settings.worker.poll_ms),
-    };
     let mind = match instead.mind {
         Some(mind) => Some(mind),
         None => outside::model(&settings)?.map(|model| Arc::new(model) as Arc<dyn Mind>),
     };
-    let desk = desk(&settings, &policy, &store, &clock, &redactor, mappings, mind)?;
+    let parts = Parts {
+        settings: settings.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+        redactor: redactor.clone(),
+        mappings,
+        mind,
+    };
+    let desks = Arc::new(Desks::new(desk(&parts, &policy)?));
+    let intake = Intake {
+        store: store.clone(),
+        clock: clock.clone(),
+        correlator: Arc::new(correlator(&settings, &desks)?),
+        arrived: ingest.arrived(),
+        due: Arc::clone(&due),
+        poll: Duration::from_millis(settings.worker.poll_ms),
+    };
+    let reload = Reload::new(parts, &policy, Arc::clone(&desks), Arc::clone(&due));
     let outbox = Outbox {
         store: store.clone(),
         clock: clock.clone(),
@@ -109,7 +122,8 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         redactor,
         ingest,
         intake,
-        desk: Arc::new(desk),
+        desks,
+        reload: Arc::new(reload),
         outbox: Arc::new(outbox),
         due,
         store_tasks,
@@ -117,6 +131,16 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
 }
 
 impl App {
+    /// The desk in force.
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desks.current()
+    }
+
+    /// Finds the targets that labels name, by the inventory in force.
+    pub fn locate(&self) -> Arc<Locate> {
+        locate_by(&self.desks)
+    }
+
     /// Starts the intake, the worker, the pager and the outbox.
     pub fn start(&self, tasks: &Tasks) {
         let poll = Duration::from_millis(self.settings.worker.poll_ms);
@@ -128,9 +152,10 @@ impl App {
             poll,
         };
         tasks.spawn(ingest::run(self.intake.clone(), tasks.stopping()));
-        let (desk, due) = (Arc::clone(&self.desk), Arc::clone(&self.due));
-        tasks.spawn(worker::run(Arc::clone(&desk), setup, Arc::clone(&due), tasks.clone()));
-        tasks.spawn(pager::run(desk, PAGER_POLL, due, tasks.stopping()));
+        let (desks, due) = (Arc::clone(&self.desks), Arc::clone(&self.due));
+        tasks.spawn(reload::tell(Arc::clone(&self.reload), tasks.stopping()));
+        tasks.spawn(worker::run(Arc::clone(&desks), setup, Arc::clone(&due), tasks.clone()));
+        tasks.spawn(pager::run(desks, PAGER_POLL, due, tasks.stopping()));
         tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
         if self.outbox.channels.is_empty() {
             tracing::warn!(
@@ -143,6 +168,7 @@ impl App {
     /// Ends `tasks`, then the store. Returns how many tasks did not end within `patience`.
     pub async fn stop(self, tasks: &Tasks, patience: Duration) -> usize {
         let left = tasks.shut_down(patience).await;
+        self.reload.gone().await;
         left + self.store_tasks.shut_down(patience).await
     }
 }
@@ -182,15 +208,21 @@ pub fn own(settings: &Settings) -> Result<Own> {
     })
 }
 
-fn desk(
-    settings: &Settings,
-    policy: &Policy,
-    store: &Store,
-    clock: &Clock,
-    redactor: &Redactor,
+/// What a desk is made of besides the policy: it stays the same when that changes.
+struct Parts {
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    redactor: Redactor,
     mappings: Vec<Mapping>,
     mind: Option<Arc<dyn Mind>>,
-) -> Result<Desk> {
+}
+
+/// Builds a desk under a policy. Nothing in it is shared with a desk under another policy but the
+/// parts.
+fn desk(parts: &Parts, policy: &Policy) -> Result<Desk> {
+    let Parts { settings, store, clock, redactor, mappings, mind } = parts;
+    let mappings = mappings.clone();
     let inventory: Arc<dyn Inventory> = policy.inventory.clone();
     let prometheus = outside::prometheus(settings)?;
     let register = tools::all(&Deps {
@@ -224,7 +256,7 @@ fn desk(
     Ok(Desk {
         store: store.clone(),
         clock: clock.clone(),
-        minds: Minds { model: mind, runbook },
+        minds: Minds { model: mind.clone(), runbook },
         budget: budget(settings),
         gate,
         verifier,
@@ -232,6 +264,7 @@ fn desk(
         redactor: redactor.clone(),
         locate: Arc::new(move |labels: &[&Labels]| locate(&*inventory, labels, &mappings)),
         policy: steps(settings)?,
+        retired: AtomicBool::new(false),
     })
 }
 
@@ -264,18 +297,14 @@ fn budget(settings: &Settings) -> Budget {
     }
 }
 
-fn correlator(
-    settings: &Settings,
-    inventory: &Arc<dyn Inventory>,
-    mappings: &[Mapping],
-) -> Result<Correlator> {
+fn correlator(settings: &Settings, desks: &Arc<Desks>) -> Result<Correlator> {
     let ignore = settings
         .ingest
         .ignore
         .iter()
         .map(|text| Matcher::parse(text).map_err(|why| anyhow!("ingest.ignore: {why}")))
         .collect::<Result<_>>()?;
-    let (inventory, mappings) = (Arc::clone(inventory), mappings.to_vec());
+    let locate = locate_by(desks);
     let deadlines = &settings.notify.deadlines;
     Ok(Correlator {
         by: settings.ingest.correlate_by.clone(),
@@ -284,8 +313,13 @@ fn correlator(
         reopen_within_ms: seconds(settings.ingest.reopen_within_s),
         critical_page_ms: seconds(deadlines.critical_within_s),
         warning_page_ms: seconds(deadlines.warning_within_s),
-        locate: Arc::new(move |labels: &Labels| locate(&*inventory, &[labels], &mappings)),
+        locate: Arc::new(move |labels: &Labels| locate(&[labels])),
     })
+}
+
+fn locate_by(desks: &Arc<Desks>) -> Arc<Locate> {
+    let desks = Arc::clone(desks);
+    Arc::new(move |labels: &[&Labels]| (desks.current().locate)(labels))
 }
 
 /// Which labels name targets.

@@ -18,6 +18,7 @@ mod password;
 mod policy;
 mod print;
 mod redact;
+mod reload;
 mod remote;
 mod serve;
 mod token;
@@ -98,6 +99,8 @@ enum Verb {
     Halt(halt::Halt),
     /// Let changes go on after a halt.
     Resume(remote::At),
+    /// Let the running server take over changed rules, runbooks and inventory.
+    Reload(remote::At),
     /// The safety rules: explained, tested, tried on the past.
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Verb::Reject(decide) => decide::run(&cli.global, &decide, Answer::Reject),
         Verb::Halt(halt) => halt::run(&cli.global, &halt),
         Verb::Resume(at) => halt::resume(&cli.global, &at),
+        Verb::Reload(at) => reload::run(&cli.global, &at),
         Verb::Policy(verb) => policy::run(&cli.global, verb),
         Verb::Audit(verb) => audit::run(&cli.global, verb),
         Verb::Redact => redact::run(&cli.global),

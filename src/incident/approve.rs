@@ -2,6 +2,7 @@
 
 use super::advance::Flow;
 use super::draft::{Draft, Next};
+use super::reconsider::reconsider;
 use super::{Desk, announce};
 use crate::model::action::{Action, ActionState, Risk};
 use crate::model::timeline::{Entry, Success};
@@ -48,16 +49,19 @@ pub(super) async fn judge(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error>
 }
 
 /// Waits for the decision, which comes through the inbox, or for the expiry.
-pub(super) fn wait(desk: &Desk, draft: &mut Draft) -> Flow {
-    let Some(action) = draft.case.open_action().cloned() else { return Flow::Go };
+pub(super) async fn wait(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
+    let Some(action) = draft.case.open_action().cloned() else { return Ok(Flow::Go) };
     let expires_at_ms = action.expires_at_ms.unwrap_or(draft.now_ms);
     if draft.now_ms < expires_at_ms {
+        if let Some(flow) = reconsider(desk, draft, &action).await? {
+            return Ok(flow);
+        }
         if !action.approved_by.is_empty() {
             let message = announce::one_more(desk, &draft.case, &action);
             let transition = format!("one_more:{}:{}", action.id(), action.approved_by.len());
             draft.announce(&transition, message);
         }
-        return Flow::Rest(Next::At(expires_at_ms));
+        return Ok(Flow::Rest(Next::At(expires_at_ms)));
     }
     draft.move_action(action.id(), ActionState::Awaiting, ActionState::Expired);
     draft.add(Entry::Expired { action_id: action.id() });
@@ -67,7 +71,7 @@ pub(super) fn wait(desk: &Desk, draft: &mut Draft) -> Flow {
         Success::Refused,
         format!("expired: nobody answered within {minutes} minutes; it was not done"),
     );
-    Flow::Go
+    Ok(Flow::Go)
 }
 
 fn row(

@@ -16,6 +16,7 @@ pub mod ids;
 pub mod incident;
 pub mod matcher;
 pub mod message;
+pub mod policy;
 pub mod text;
 pub mod time;
 pub mod timeline;

@@ -15,6 +15,7 @@ pub mod incidents;
 pub mod intents;
 pub mod outbox;
 pub mod plan;
+pub mod replicas;
 pub mod sessions;
 pub mod step;
 pub mod switches;

@@ -48,7 +48,16 @@ pub struct Projection {
 #[derive(Clone, Debug)]
 pub enum Change {
     Insert(Box<actions::Row>),
-    Move { id: ActionId, from: ActionState, to: ActionState },
+    Move {
+        id: ActionId,
+        from: ActionState,
+        to: ActionState,
+    },
+    /// The question is put under other rules; nobody has answered it so far.
+    Rejudge {
+        id: ActionId,
+        rules_version: String,
+    },
 }
 
 /// A message and the transition that it announces, which is announced once.
@@ -94,6 +103,9 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
         match change {
             Change::Insert(row) => actions::insert(conn, row).await?,
             Change::Move { id, from, to } => actions::move_on(conn, *id, *from, *to).await?,
+            Change::Rejudge { id, rules_version } => {
+                actions::rejudge(conn, *id, rules_version).await?;
+            }
         }
     }
     if let Some(intent) = &step.intent {

@@ -1,6 +1,6 @@
 //! Whether the process lives, and whether it can do its work.
 
-use super::Web;
+use super::{Web, policy};
 use crate::store::Error;
 use axum::Json;
 use axum::extract::State;
@@ -22,6 +22,7 @@ pub async fn alive() -> Response {
 /// The store can be read and written, so alerts can be taken.
 pub async fn ready(State(web): State<Web>) -> Response {
     let mut missing = serde_json::Map::new();
+    let mut degraded = None;
     if web.0.stopping.is_cancelled() {
         missing.insert("process".into(), json!("stopping"));
     }
@@ -31,6 +32,7 @@ pub async fn ready(State(web): State<Web>) -> Response {
             missing.insert("store".into(), json!("still opening and migrating the database"));
         }
         Ok(deps) => {
+            degraded = policy::complaint(deps);
             let read = probe(deps.store.halt());
             let write = probe(deps.store.write(|_| Box::pin(async { Ok(()) })));
             let (read, write) = tokio::join!(read, write);
@@ -43,7 +45,12 @@ pub async fn ready(State(web): State<Web>) -> Response {
     }
     let ready = missing.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({"ready": ready, "not_ready": missing}))).into_response()
+    let mut body = json!({"ready": ready, "not_ready": missing});
+    if let Some(rules) = degraded {
+        // Alerts are taken and judged all the same, so it is no reason to send them elsewhere.
+        body["degraded"] = json!({ "rules": rules });
+    }
+    (status, Json(body)).into_response()
 }
 
 /// Why a probe failed, without the database's own words: anybody may read this.

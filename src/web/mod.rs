@@ -20,6 +20,7 @@ mod metrics;
 mod openapi;
 mod outer;
 mod peer;
+mod policy;
 mod report;
 mod routes;
 mod server;
@@ -30,6 +31,7 @@ mod visible;
 mod visitor;
 mod webhook;
 
+pub use policy::PolicyDoor;
 pub use routes::ROUTES;
 pub use visible::visible;
 
@@ -60,6 +62,8 @@ pub struct Deps {
     /// Fires when an incident's next step is due, so that a decision need not wait for a poll.
     pub due: Arc<Notify>,
     pub locate: Locator,
+    /// The policy in force; `None` where there is none to take over.
+    pub policy: Option<Arc<dyn PolicyDoor>>,
     /// Metrics of the process; those about the store are read at each scrape.
     pub metrics: Option<PrometheusHandle>,
 }

@@ -2,7 +2,7 @@
 
 use super::{
     Web, actions, chrome, confirm, console, error::Error, halt, health, incidents, metrics,
-    openapi, outer, report, sign_in, webhook,
+    openapi, outer, policy, report, sign_in, webhook,
 };
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -47,12 +47,14 @@ routes! {
     get "/api/v1/halt" => halt::show,
     post "/api/v1/halt" => halt::halt,
     delete "/api/v1/halt" => halt::resume,
+    get "/api/v1/policy" => policy::show,
     get "/api/v1/openapi.json" => openapi::document,
 
     get "/healthz" => health::alive,
     get "/readyz" => health::ready,
     get "/-/healthy" => health::alive,
     get "/-/ready" => health::ready,
+    post "/-/reload" => policy::reload,
     get "/metrics" => metrics::scrape,
 }
 

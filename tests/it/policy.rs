@@ -2,6 +2,7 @@
 
 mod explain;
 mod history;
+mod reload;
 mod schema;
 mod testing;
 

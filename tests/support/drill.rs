@@ -129,14 +129,28 @@ impl World {
 impl Server {
     /// A person's word on an action.
     pub async fn decide(&self, id: ActionId, answer: Answer) -> Decided {
+        self.decide_as("ada", id, answer).await
+    }
+
+    /// The word of the person of this name.
+    pub async fn decide_as(&self, by: &str, id: ActionId, answer: Answer) -> Decided {
         let decision = Decision {
             action_id: id,
             answer,
-            by: "ada".into(),
+            by: by.into(),
             comment: None,
             at_ms: self.app.clock.now_ms(),
         };
         self.app.store.decide(decision).await.unwrap()
+    }
+
+    /// These people approve one after the other; the last one's word is enough.
+    pub async fn approve_by(&self, id: ActionId, people: &[&str]) {
+        for (nth, by) in people.iter().enumerate() {
+            let decided = self.decide_as(by, id, Answer::Approve).await;
+            let last = nth + 1 == people.len();
+            assert_eq!(decided == Decided::Recorded, last, "{by}: {decided:?}");
+        }
     }
 
     /// Lets the workers of the product run by themselves from now on.
@@ -155,7 +169,8 @@ impl Server {
             ingest: self.app.ingest.clone(),
             redactor: self.app.redactor.clone(),
             due: Arc::clone(&self.app.due),
-            locate: Arc::clone(&self.app.desk.locate),
+            locate: self.app.locate(),
+            policy: Some(self.app.reload.clone()),
             metrics: None,
         });
         format!("http://{}", serving.address)
@@ -181,15 +196,23 @@ impl Server {
 
 /// An API token of an SRE, and the text to send.
 pub fn sre_token() -> (Token, &'static str) {
-    const TEXT: &str = "wk_0123456789abcdef0123456789abcdef";
+    token("ada", Role::Sre, "wk_0123456789abcdef0123456789abcdef")
+}
+
+/// The same of an admin.
+pub fn admin_token() -> (Token, &'static str) {
+    token("root", Role::Admin, "wk_fedcba9876543210fedcba9876543210")
+}
+
+fn token(name: &str, role: Role, text: &'static str) -> (Token, &'static str) {
     let token = Token {
-        name: "ada".into(),
+        name: name.into(),
         kind: TokenKind::Api,
-        hash: sha256_hex(TEXT.as_bytes()),
-        role: Some(Role::Sre),
+        hash: sha256_hex(text.as_bytes()),
+        role: Some(role),
         source: None,
     };
-    (token, TEXT)
+    (token, text)
 }
 
 /// How many answers the model has given in this conversation.

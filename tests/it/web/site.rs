@@ -378,6 +378,7 @@ pub fn deps(store: &Store, clock: &Clock) -> Deps {
         redactor,
         due: Arc::new(Notify::new()),
         locate: Arc::new(|_| Located { hosts: vec![], services: vec![], missing: vec![] }),
+        policy: None,
         metrics: None,
     }
 }
