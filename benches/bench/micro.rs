@@ -11,7 +11,7 @@ use std::time::Instant;
 use watchkeeper::app;
 use watchkeeper::clock::Clock;
 use watchkeeper::config::Settings;
-use watchkeeper::model::action::Wanted;
+use watchkeeper::model::action::{Risk, Wanted};
 use watchkeeper::model::alert::Labels;
 use watchkeeper::model::call::Call;
 use watchkeeper::model::entity::{HostFacts, Located, ServiceFacts};
@@ -103,6 +103,8 @@ fn verdict_ns(checker: &Checker, call: &Call, spec: Option<&ToolSpec>) -> f64 {
         counts: &|_| 0,
         halt: Halt::Running,
         wanted: Wanted::Rules,
+        risk: Risk::Low,
+        seen: &[],
         firing: Firing::Confirmed,
         circumstances: &Circumstances::calm(0),
     };

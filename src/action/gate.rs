@@ -7,7 +7,7 @@
 use crate::clients::prometheus::{Firing as PrometheusFiring, Prometheus};
 use crate::clock::Clock;
 use crate::crash::{self, Point};
-use crate::model::action::Wanted;
+use crate::model::action::{Proposal, Risk, Wanted};
 use crate::model::alert::Labels;
 use crate::model::call::Call;
 use crate::model::entity::{HostFacts, Located, ServiceFacts};
@@ -16,6 +16,7 @@ use crate::model::tool::ArgKind;
 use crate::model::verdict::{Decision, Limit};
 use crate::safety::checker::{Checker, Firing, Halt, Request};
 use crate::safety::circumstances::Circumstances;
+use crate::safety::evidence::Seen;
 use crate::safety::permit::{CapturePermit, Consent, Permit};
 use crate::safety::provenance::Trusted;
 use crate::safety::verdict::Verdict;
@@ -50,6 +51,8 @@ pub struct Facts {
     pub labels: Vec<Labels>,
     pub located: Located,
     pub trusted: Trusted,
+    /// The looks that gave an answer.
+    pub seen: Vec<Seen>,
 }
 
 /// A change that was judged, with what its target looked like.
@@ -77,7 +80,8 @@ pub struct Intended {
 impl Gate {
     /// Judges a call that only looks, or only talks.
     pub fn judge_read(&self, facts: &Facts, call: &Call) -> Verdict {
-        self.judge_with(facts, call, &Value::Null, Wanted::Rules, Firing::NoSource, Counted::None)
+        let asked = (Wanted::Rules, Risk::Low);
+        self.judge_with(facts, call, &Value::Null, asked, Firing::NoSource, Counted::None)
     }
 
     /// Runs a judged look.
@@ -103,16 +107,17 @@ impl Gate {
     pub async fn judge_write(
         &self,
         facts: &Facts,
-        call: &Call,
-        wanted: Wanted,
+        proposal: &Proposal,
     ) -> Result<Judged, store::Error> {
+        let call = &proposal.call;
+        let asked = (proposal.wants_person, proposal.risk);
         let captured = self.capture(facts, call).await;
         let (captured, unseen) = match captured {
             Ok(captured) => (captured, None),
             Err(why) => (Captured::default(), Some(why)),
         };
         let judge =
-            |firing, counts| self.judge_with(facts, call, &captured.state, wanted, firing, counts);
+            |firing, counts| self.judge_with(facts, call, &captured.state, asked, firing, counts);
         // Judged once to learn which limits apply, and whether the second source matters at all.
         let draft = judge(Firing::Confirmed, Counted::None);
         let counts = self
@@ -122,7 +127,8 @@ impl Gate {
             .into_iter()
             .map(|(limit, count)| ((limit.key, limit.within_ms), count))
             .collect();
-        let firing = match draft.decision() {
+        // What would be done at another level is only worth knowing with the second source.
+        let firing = match draft.record().would.unwrap_or(draft.decision()) {
             Decision::Allow => self.confirm_firing(facts).await,
             Decision::Ask | Decision::Refuse => Firing::Confirmed,
         };
@@ -153,6 +159,8 @@ impl Gate {
             counts: &|_| 0,
             halt: Halt::Running,
             wanted: Wanted::Rules,
+            risk: Risk::Low,
+            seen: &[],
             firing: Firing::NoSource,
             circumstances: &Circumstances::calm(self.clock.now_ms()),
         });
@@ -233,7 +241,7 @@ impl Gate {
         facts: &Facts,
         call: &Call,
         state: &Value,
-        wanted: Wanted,
+        (wanted, risk): (Wanted, Risk),
         firing: Firing,
         counted: Counted<'_>,
     ) -> Verdict {
@@ -262,6 +270,8 @@ impl Gate {
             counts: &count,
             halt: halted.map_or(Halt::Running, |by| Halt::Halted { by }),
             wanted,
+            risk,
+            seen: &facts.seen,
             firing,
             circumstances: &Circumstances::calm(self.clock.now_ms()),
         })

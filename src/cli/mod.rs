@@ -3,6 +3,7 @@
 //! In: arguments. Out: what the verb prints, and an exit code that is 0 only on success. Verbs
 //! about incidents talk to the running server; only those that prepare or repair open files.
 
+mod action;
 mod alert;
 mod audit;
 mod check_config;
@@ -91,6 +92,9 @@ enum Verb {
     /// Incidents of the running server.
     #[command(subcommand)]
     Incident(incident::Verb),
+    /// Proposed changes of the running server.
+    #[command(subcommand)]
+    Action(action::Verb),
     /// Approve the exact call that waits for an answer.
     Approve(decide::Decide),
     /// Reject the call that waits for an answer.
@@ -131,6 +135,7 @@ pub fn main() -> ExitCode {
         Verb::Token(verb) => token::run(&cli.global, verb),
         Verb::Alert(verb) => alert::run(&cli.global, verb),
         Verb::Incident(verb) => incident::run(&cli.global, verb),
+        Verb::Action(verb) => action::run(&cli.global, verb),
         Verb::Approve(decide) => decide::run(&cli.global, &decide, Answer::Approve),
         Verb::Reject(decide) => decide::run(&cli.global, &decide, Answer::Reject),
         Verb::Halt(halt) => halt::run(&cli.global, &halt),

@@ -2,11 +2,12 @@
 
 use super::advance::Flow;
 use super::draft::{Draft, Next};
+use super::events::one_more_transition;
 use super::reconsider::reconsider;
-use super::{Desk, announce};
-use crate::model::action::{Action, ActionState, Risk};
+use super::{Desk, announce, origins};
+use crate::model::action::{Action, ActionState};
 use crate::model::timeline::{Entry, Success};
-use crate::model::verdict::{Decision, Tier, VerdictRecord};
+use crate::model::verdict::{Decision, VerdictRecord};
 use crate::store::{Error, actions};
 
 /// Judges the proposed change.
@@ -16,10 +17,10 @@ pub(super) async fn judge(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error>
     }
     let Some(action) = draft.case.open_action().cloned() else { return Ok(Flow::Go) };
     let facts = desk.facts(&draft.case);
-    let call = &action.proposal.call;
-    let judged = desk.gate.judge_write(&facts, call, action.proposal.wants_person).await?;
+    let judged = desk.gate.judge_write(&facts, &action.proposal).await?;
     draft.now_ms = desk.clock.now_ms();
-    let record = judged.verdict.record().clone();
+    let mut record = judged.verdict.record().clone();
+    origins::name_places(desk, &draft.case, &mut record.origins);
     let preview = judged.captured.preview.map(|text| desk.redactor.text(&text).into_owned());
     draft.add(Entry::ActionJudged {
         action_id: action.id(),
@@ -58,7 +59,7 @@ pub(super) async fn wait(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> 
         }
         if !action.approved_by.is_empty() {
             let message = announce::one_more(desk, &draft.case, &action);
-            let transition = format!("one_more:{}:{}", action.id(), action.approved_by.len());
+            let transition = one_more_transition(action.id(), action.approved_by.len());
             draft.announce(&transition, message);
         }
         return Ok(Flow::Rest(Next::At(expires_at_ms)));
@@ -87,8 +88,6 @@ fn row(
         Decision::Refuse => (ActionState::Refused, None),
         Decision::Ask => (ActionState::Awaiting, Some(draft.now_ms + desk.policy.approval_ttl_ms)),
     };
-    // A mind may raise the risk that the rules see, never lower it.
-    let least = if verdict.tier == Tier::Safe { Risk::Low } else { Risk::Medium };
     actions::Row {
         id: action.id(),
         scope: draft.case.scope.clone(),
@@ -98,7 +97,7 @@ fn row(
         args: proposal.call.canonical_args(),
         call_hash: proposal.call.hash(),
         tier: verdict.tier.as_str().to_owned(),
-        risk: proposal.risk.max(least).as_str().to_owned(),
+        risk: verdict.risk.unwrap_or(proposal.risk).as_str().to_owned(),
         reason: format!("{}\n{}", proposal.reason, verdict.reason()).trim().to_owned(),
         description: proposal.description.clone(),
         rollback: proposal.rollback.clone(),

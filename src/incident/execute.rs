@@ -112,7 +112,7 @@ async fn judge_again(
 ) -> Result<Result<Verdict, Withdrawn>, Error> {
     let proposal = &action.proposal;
     let facts = desk.facts(&draft.case);
-    let judged = desk.gate.judge_write(&facts, &proposal.call, proposal.wants_person).await?;
+    let judged = desk.gate.judge_write(&facts, proposal).await?;
     let record = judged.verdict.record();
     let before = action.verdict.as_ref().map(|verdict| verdict.rules_version.as_str());
     match (record.decision, consent) {

@@ -18,8 +18,10 @@ mod events;
 mod execute;
 mod investigate;
 mod measure;
+mod origins;
 mod reconsider;
 
+use crate::action::evidence;
 use crate::action::gate::{Facts, Gate};
 use crate::action::verify::Verifier;
 use crate::agent::Minds;
@@ -119,6 +121,7 @@ impl Desk {
             }
         }
         let labels = case.alerts.iter().map(|a| a.alert.labels.clone()).collect();
-        Facts { labels, located, trusted }
+        let seen = evidence::seen(case, &self.gate.register);
+        Facts { labels, located, trusted, seen }
     }
 }

@@ -4,10 +4,10 @@
 //! it is superseded, because they refuse, or ask other people. Never: an answer that counts for
 //! rules under which it was not given.
 
-use super::Desk;
 use super::advance::Flow;
 use super::draft::Draft;
 use super::execute::{Withdrawn, withdraw};
+use super::{Desk, origins};
 use crate::model::action::Action;
 use crate::model::timeline::Entry;
 use crate::model::verdict::{Approvals, Decision};
@@ -28,9 +28,10 @@ pub(super) async fn reconsider(
     }
     let facts = desk.facts(&draft.case);
     let proposal = &action.proposal;
-    let judged = desk.gate.judge_write(&facts, &proposal.call, proposal.wants_person).await?;
+    let judged = desk.gate.judge_write(&facts, proposal).await?;
     draft.now_ms = desk.clock.now_ms();
-    let verdict = judged.verdict.record().clone();
+    let mut verdict = judged.verdict.record().clone();
+    origins::name_places(desk, &draft.case, &mut verdict.origins);
     let tier = verdict.tier.as_str();
     metrics::counter!("watchkeeper_verdicts_total", "tier" => tier).increment(1);
     if verdict.decision == Decision::Refuse {

@@ -158,4 +158,10 @@ impl Action {
     pub fn id(&self) -> ActionId {
         self.proposal.action_id
     }
+
+    /// How bad it would be if the change went wrong: as it was judged, else as the mind sees it.
+    pub fn risk(&self) -> Risk {
+        let judged = self.verdict.as_ref().and_then(|verdict| verdict.risk);
+        judged.unwrap_or(self.proposal.risk)
+    }
 }

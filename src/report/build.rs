@@ -109,7 +109,7 @@ fn story(action: &Action, decisions: Vec<Decided>, verification: Option<Verified
         call_hash: proposal.call.hash(),
         reason: proposal.reason.clone(),
         description: proposal.description.clone(),
-        risk: proposal.risk,
+        risk: action.risk(),
         rollback: proposal.rollback.clone(),
         proposed_at_ms: action.proposed_at_ms,
         verdict: action.verdict.clone(),

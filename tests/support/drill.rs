@@ -127,9 +127,12 @@ impl World {
 }
 
 impl Server {
-    /// A person's word on an action.
+    /// The word of people on an action: of as many as it takes.
     pub async fn decide(&self, id: ActionId, answer: Answer) -> Decided {
-        self.decide_as("ada", id, answer).await
+        match self.decide_as("ada", id, answer).await {
+            Decided::Counted { .. } => self.decide_as("bob", id, answer).await,
+            decided => decided,
+        }
     }
 
     /// The word of the person of this name.
@@ -197,6 +200,11 @@ impl Server {
 /// An API token of an SRE, and the text to send.
 pub fn sre_token() -> (Token, &'static str) {
     token("ada", Role::Sre, "wk_0123456789abcdef0123456789abcdef")
+}
+
+/// The same of a second one.
+pub fn second_token() -> (Token, &'static str) {
+    token("bob", Role::Sre, "wk_00112233445566778899aabbccddeeff")
 }
 
 /// The same of an admin.

@@ -30,6 +30,8 @@ pub struct Question {
     pub trusted: Option<bool>,
     /// Whether Prometheus has the alert firing, too.
     pub firing: Option<bool>,
+    /// Whether the mind has looked at the target, through every source.
+    pub looked: Option<bool>,
     /// What `policy test` compares with; no part of the question.
     pub expect: Option<String>,
 }
@@ -88,6 +90,11 @@ impl Question {
                 None => usual.firing,
                 Some(true) => Firing::Confirmed,
                 Some(false) => Firing::NotFiring,
+            },
+            seen: match self.looked {
+                None => usual.seen.clone(),
+                Some(true) => None,
+                Some(false) => Some(Vec::new()),
             },
             ..usual.clone()
         }

@@ -8,6 +8,7 @@ mod cases;
 mod explain;
 mod judge;
 mod lines;
+mod past;
 mod simulate;
 mod test;
 

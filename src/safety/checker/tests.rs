@@ -5,7 +5,7 @@ mod world;
 
 use super::*;
 use crate::model::tool::{Arg, ArgKind};
-use crate::model::verdict::{Matched, Tier};
+use crate::model::verdict::{Matched, Source, Tier, Traced};
 use crate::safety::rules::RulesFile;
 use serde_json::json;
 use world::*;
@@ -18,6 +18,12 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
         source: source.into(),
         tier: Tier::Safe,
         note: note.into(),
+    };
+    let traced = |argument: &str, value: &str, source: Source| Traced {
+        argument: argument.into(),
+        value: value.into(),
+        source,
+        place: source.words().into(),
     };
     let key = "restart one service|host=web1|service=nginx.service";
     assert_eq!(
@@ -48,6 +54,13 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
             approvals: Approvals::default(),
             rules_version: world.checker.rules().version().to_owned(),
             call_hash: world.call.hash(),
+            would: None,
+            risk: Some(Risk::Low),
+            origins: vec![
+                traced("host", "web1", Source::Alert),
+                traced("reason", "502", Source::Prose),
+                traced("service", "nginx", Source::Alert),
+            ],
         }
     );
 }

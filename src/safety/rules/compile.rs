@@ -34,6 +34,10 @@ impl Rules {
         let version = version_of(file, &mut complaints);
         let levels = compile_levels(file, &mut complaints);
         check_defaults(file, &mut complaints);
+        if file.approvals.high_risk_quorum == 0 {
+            let message = "at least one person has to agree";
+            complaints.add("approvals.high_risk_quorum", message);
+        }
         let specs: BTreeMap<&str, &ToolSpec> =
             specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
         let mut tools: BTreeMap<String, ToolRules> =
@@ -59,7 +63,15 @@ impl Rules {
         }
         let unknown_tools =
             tools.keys().filter(|name| !specs.contains_key(name.as_str())).cloned().collect();
-        let rules = Self { version, levels, defaults: file.defaults, tools, unknown_tools };
+        let high_risk_quorum = file.approvals.high_risk_quorum;
+        let rules = Self {
+            version,
+            levels,
+            defaults: file.defaults,
+            high_risk_quorum,
+            tools,
+            unknown_tools,
+        };
         if complaints.0.is_empty() {
             examples::check(file, &rules, &specs, &mut complaints);
         }
@@ -155,6 +167,7 @@ fn compile_rule(
         when,
         tier: rule.tier,
         limits: compile_limits(path, rule, spec, complaints),
+        sources: compile_sources(path, rule, complaints),
         approvals: compile_approvals(path, rule, complaints),
         note,
     })
@@ -221,6 +234,19 @@ fn wrong_argument(field: Option<&str>, spec: Option<&ToolSpec>) -> Option<String
             | ArgKind::Object,
         ) => None,
     }
+}
+
+fn compile_sources(path: &str, rule: &RuleFile, complaints: &mut Complaints) -> Option<u32> {
+    let sources = rule.independent_sources?;
+    let path = format!("{path}.independent_sources");
+    if rule.tier != Tier::Safe {
+        complaints.add(&*path, "only a safe rule runs without a person, who looks anyway");
+    }
+    if sources < 2 {
+        let message = "one source is asked before every change: write 2 or more, or leave it out";
+        complaints.add(path, message);
+    }
+    Some(sources)
 }
 
 fn compile_limits(

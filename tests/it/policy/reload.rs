@@ -106,7 +106,7 @@ async fn a_change_that_asks_other_people_asks_anew() {
     for_each_engine(|ground| async move {
         let (world, server, action) = asked(&ground).await;
         assert!(matches!(
-            server.decide(action.id(), Answer::Approve).await,
+            server.decide_as("ada", action.id(), Answer::Approve).await,
             Decided::Counted { have: 1, need: 2 }
         ));
         server.settle(0).await;

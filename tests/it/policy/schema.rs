@@ -9,8 +9,8 @@ use watchkeeper::knowledge::runbooks::{
 };
 use watchkeeper::model::verdict::Approvals;
 use watchkeeper::safety::rules::{
-    Defaults, ExampleFile, ExampleHost, ExampleService, ExampleTargets, LevelFile, LimitFile,
-    RuleFile, RulesFile,
+    ApprovalsFile, Defaults, ExampleFile, ExampleHost, ExampleService, ExampleTargets, LevelFile,
+    LimitFile, RuleFile, RulesFile,
 };
 
 fn read(file: &str) -> String {
@@ -42,6 +42,7 @@ fn the_schemas_name_exactly_the_keys_that_are_read() {
         ("", keys_of::<RulesFile>()),
         ("level", keys_of::<LevelFile>()),
         ("defaults", keys_of::<Defaults>()),
+        ("all_approvals", keys_of::<ApprovalsFile>()),
         ("rule", keys_of::<RuleFile>()),
         ("limit", keys_of::<LimitFile>()),
         ("approvals", keys_of::<Approvals>()),
@@ -82,8 +83,8 @@ fn the_shipped_files_fit_and_name_their_schema() {
 #[test]
 fn what_the_program_refuses_the_schema_refuses_too() {
     let schema = schema("safety_rules");
-    let good = json!({"version": 1, "autonomy": "act", "rules": [
-        {"name": "n", "tool": "t", "tier": "safe", "limit": [{"max": 1, "per": ["host"], "within": "1h"}]},
+    let good = json!({"version": 1, "autonomy": "act", "approvals": {"high_risk_quorum": 2}, "rules": [
+        {"name": "n", "tool": "t", "tier": "safe", "independent_sources": 2, "limit": [{"max": 1, "per": ["host"], "within": "1h"}]},
     ]});
     let wrong = |value: &Value| {
         let mut wrong = Vec::new();
@@ -97,6 +98,8 @@ fn what_the_program_refuses_the_schema_refuses_too() {
         ("/rules", json!({})),
         ("/rules/0/tier", json!("maybe")),
         ("/rules/0/name", json!("")),
+        ("/approvals/high_risk_quorum", json!(0)),
+        ("/rules/0/independent_sources", json!(1)),
         ("/rules/0/limit/0/max", json!(0)),
         ("/rules/0/limit/0/per", json!(["region"])),
         ("/rules/0/limit/0/within", json!("1 h")),

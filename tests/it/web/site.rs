@@ -345,6 +345,9 @@ impl Asks {
             approvals: Approvals { quorum: 1, roles: self.roles },
             rules_version: "rules-7".into(),
             call_hash: call.hash(),
+            would: None,
+            risk: None,
+            origins: Vec::new(),
         };
         let proposal = Proposal {
             action_id,

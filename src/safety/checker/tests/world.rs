@@ -76,6 +76,8 @@ pub struct World {
     pub count: i64,
     pub halted: Option<&'static str>,
     pub wanted: Wanted,
+    pub risk: Risk,
+    pub seen: Vec<Seen>,
     pub firing: Firing,
     pub circumstances: Circumstances,
 }
@@ -124,6 +126,8 @@ impl World {
             count: 0,
             halted: None,
             wanted: Wanted::Rules,
+            risk: Risk::Low,
+            seen: Vec::new(),
             firing: Firing::Confirmed,
             circumstances: Circumstances::calm(0),
         }
@@ -156,6 +160,8 @@ impl World {
                 counts: &|_| self.count,
                 halt: self.halted.map_or(Halt::Running, |by| Halt::Halted { by }),
                 wanted: self.wanted,
+                risk: self.risk,
+                seen: &self.seen,
                 firing: self.firing,
                 circumstances: &self.circumstances,
             },
