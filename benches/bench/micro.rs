@@ -3,7 +3,7 @@
 use super::Plan;
 use super::alerts::{Bodies, Theme};
 use super::table::{Line, Table, median};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::path::Path;
@@ -21,6 +21,7 @@ use watchkeeper::safety::checker::{Checker, Firing, Halt, Request};
 use watchkeeper::safety::circumstances::Circumstances;
 use watchkeeper::safety::floor::Own;
 use watchkeeper::safety::provenance::Trusted;
+use watchkeeper::safety::rules::{Rules, RulesFile};
 use watchkeeper::targets::Targets;
 use watchkeeper::targets::inventory::Catalogue;
 use watchkeeper::tools::{self, Deps};
@@ -30,6 +31,7 @@ const REDACTED_BYTES: usize = 64 << 20;
 
 pub fn all(plan: Plan, table: &mut Table) -> Result<()> {
     verdicts(plan, table)?;
+    rules(plan, table)?;
     redaction(plan, table);
     Ok(())
 }
@@ -65,6 +67,30 @@ fn verdicts(plan: Plan, table: &mut Table) -> Result<()> {
             ..Line::default()
         });
     }
+    Ok(())
+}
+
+/// What a start and a reload pay for the rules: reading the YAML, compiling the conditions, judging
+/// every example.
+fn rules(plan: Plan, table: &mut Table) -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/safety_rules.yaml");
+    let text = std::fs::read_to_string(&file)?;
+    let specs = app::specs(&Clock::system());
+    let once = || -> Result<f64> {
+        let began = Instant::now();
+        let parsed = RulesFile::parse(black_box(&text)).map_err(|why| anyhow!(why))?;
+        let compiled = Rules::compile(&parsed, &specs);
+        let compiled = compiled.map_err(|complaints| anyhow!("{complaints:?}"))?;
+        black_box(compiled.version());
+        Ok(began.elapsed().as_secs_f64() * 1e3)
+    };
+    let rounds = (0..plan.rounds * 5).map(|_| once()).collect::<Result<Vec<f64>>>()?;
+    table.line(&Line {
+        what: "the shipped rules: parsed, compiled, examples judged, ms",
+        ours: format!("{:.1}", median(&rounds)),
+        aim: "< 50",
+        ..Line::default()
+    });
     Ok(())
 }
 

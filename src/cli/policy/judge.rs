@@ -306,7 +306,8 @@ impl Judge {
         Trusted::of_incident(&located).relate(&services)
     }
 
-    fn targets(&self, call: &Call) -> (Option<HostFacts>, Option<ServiceFacts>) {
+    /// What the inventory knows of the targets that a call names.
+    pub fn targets(&self, call: &Call) -> (Option<HostFacts>, Option<ServiceFacts>) {
         // Of a tool that is not there, the usual names of the arguments are taken.
         let named = |kind: &ArgKind, usual: &str| match self.register.get(&call.tool) {
             Some(tool) => {

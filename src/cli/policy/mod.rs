@@ -5,11 +5,15 @@
 //! file and its line in [`Verb`].
 
 mod cases;
+mod evidence;
 mod explain;
 mod judge;
 mod lines;
 mod past;
+mod propose;
+mod readiness;
 mod simulate;
+mod suggest;
 mod test;
 
 use super::Global;
@@ -25,6 +29,10 @@ pub enum Verb {
     Test(test::Test),
     /// Judge what was recorded once more, and show the decisions that differ.
     Simulate(simulate::Simulate),
+    /// Say for each rule what acting would have meant, and what people did instead.
+    Readiness(readiness::Readiness),
+    /// Suggest rules for what people have approved again and again; a person merges them.
+    Suggest(suggest::Suggest),
 }
 
 pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
@@ -32,5 +40,7 @@ pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
         Verb::Explain(explain) => explain::run(global, &explain),
         Verb::Test(test) => test::run(global, &test),
         Verb::Simulate(simulate) => simulate::run(global, &simulate),
+        Verb::Readiness(readiness) => readiness::run(global, &readiness),
+        Verb::Suggest(suggest) => suggest::run(global, &suggest),
     }
 }
