@@ -4,7 +4,7 @@ CARGO ?= cargo
 export CARGO
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check bench prerequisites
+.PHONY: help run demo test mutants check bench prerequisites
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.* ## /  make \1\t/p' Makefile | expand -t 16
@@ -17,6 +17,9 @@ demo: prerequisites ## three incidents on this machine, from the alert to the re
 
 test: ## every test on SQLite and Postgres; installs what they need (T=name runs some)
 	@scripts/test $(T)
+
+mutants: ## take out one protection at a time; the tests that guard it must fail (NAME=patch tries one)
+	@scripts/mutants $(NAME)
 
 check: ## format, lints, docs, dependencies, shipped config, alert rules
 	@scripts/check

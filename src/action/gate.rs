@@ -4,13 +4,16 @@
 //! Never: a permit before the commit that proves its facts; a permit that outlives its call. A
 //! resumed process that finds an intent never mints for it.
 
-use crate::clients::prometheus::{Firing as PrometheusFiring, Prometheus};
+use super::halt_file::HaltFile;
+use super::second_source::SecondSource;
 use crate::clock::Clock;
 use crate::crash::{self, Point};
 use crate::model::action::{Proposal, Risk, Wanted};
 use crate::model::alert::Labels;
 use crate::model::call::Call;
 use crate::model::entity::{HostFacts, Located, ServiceFacts};
+use crate::model::guard::{Breaker, Watch};
+use crate::model::orders::FileHalt;
 use crate::model::timeline::Stored;
 use crate::model::tool::ArgKind;
 use crate::model::verdict::{Decision, Limit};
@@ -20,33 +23,30 @@ use crate::safety::evidence::Seen;
 use crate::safety::permit::{CapturePermit, Consent, Permit};
 use crate::safety::provenance::Trusted;
 use crate::safety::verdict::Verdict;
+use crate::store::orders::Brake;
 use crate::store::step::Step;
 use crate::store::{self, Store};
 use crate::targets::inventory::Inventory;
 use crate::tools::{Bounds, Captured, Done, Error, Register};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// So many alerts of a storm are looked for in Prometheus; when none of them fires there, a person
-/// is asked.
-const CONFIRMED_MAX: usize = 50;
 
 /// The door and what it has to know.
 pub struct Gate {
     pub checker: Checker,
     pub register: Register,
     pub inventory: Arc<dyn Inventory>,
-    pub prometheus: Option<Prometheus>,
+    pub second_source: SecondSource,
     pub store: Store,
     pub clock: Clock,
-    /// Labels that may name a target; Prometheus must confirm them before a SAFE change.
-    pub target_labels: BTreeSet<String>,
+    pub halt_file: HaltFile,
 }
 
 /// What an incident brings to a judgement.
 #[derive(Clone, Debug)]
 pub struct Facts {
+    pub scope: String,
     /// Labels of every alert.
     pub labels: Vec<Labels>,
     pub located: Located,
@@ -60,6 +60,10 @@ pub struct Facts {
 pub struct Judged {
     pub verdict: Verdict,
     pub captured: Captured,
+    /// The number of the orders that it was judged under; the intent is written only under the same.
+    pub orders_version: i64,
+    /// What the guards looked up, to be looked up again with the intent.
+    pub watch: Watch,
 }
 
 /// Why a change did not run. None of these started anything.
@@ -75,13 +79,16 @@ pub enum NotRun {
 pub struct Intended {
     pub stored: Vec<Stored>,
     permit: Permit,
+    orders_version: i64,
 }
 
 impl Gate {
     /// Judges a call that only looks, or only talks.
     pub fn judge_read(&self, facts: &Facts, call: &Call) -> Verdict {
+        let calm = Circumstances::calm(self.clock.now_ms());
         let asked = (Wanted::Rules, Risk::Low);
-        self.judge_with(facts, call, &Value::Null, asked, Firing::NoSource, Counted::None)
+        let counted = Counted::None(&calm);
+        self.judge_with(facts, call, &Value::Null, asked, Firing::NoSource, counted)
     }
 
     /// Runs a judged look.
@@ -119,26 +126,68 @@ impl Gate {
         let judge =
             |firing, counts| self.judge_with(facts, call, &captured.state, asked, firing, counts);
         // Judged once to learn which limits apply, and whether the second source matters at all.
-        let draft = judge(Firing::Confirmed, Counted::None);
-        let counts = self
-            .store
-            .limit_counts(draft.limits().to_vec(), self.clock.now_ms())
-            .await?
+        let calm = Circumstances::calm(self.clock.now_ms());
+        let draft = judge(Firing::Confirmed, Counted::None(&calm));
+        let watch = self.watch(facts, call);
+        // What would be done at another level is only worth knowing with the second source.
+        let decision = draft.record().would.unwrap_or(draft.decision());
+        let limits = draft.limits().to_vec();
+        let orders = self.store.orders(calm.now_ms).await?;
+        let orders_version = orders.version;
+        let found = self.store.circumstances(watch.clone(), limits, calm.now_ms).await?;
+        let circumstances = Circumstances { recent: found.recent, orders, now_ms: calm.now_ms };
+        let counts = found
+            .counts
             .into_iter()
             .map(|(limit, count)| ((limit.key, limit.within_ms), count))
             .collect();
-        // What would be done at another level is only worth knowing with the second source.
-        let firing = match draft.record().would.unwrap_or(draft.decision()) {
-            Decision::Allow => self.confirm_firing(facts).await,
+        let firing = match decision {
+            Decision::Allow => self.confirm_firing(facts, call).await,
             Decision::Ask | Decision::Refuse => Firing::Confirmed,
         };
-        let halt = self.store.halt().await?;
-        let halted = halt.as_ref().map(|halt| halt.by.as_str());
-        let verdict = judge(firing, Counted::Known { counts: &counts, halted });
+        let halt = self.halted().await?;
+        let halted = halt.as_ref().map(|(by, reason)| (by.as_str(), reason.as_str()));
+        let known = Counted::Known { counts: &counts, halted, circumstances: &circumstances };
+        let verdict = judge(firing, known);
         if let Some(why) = unseen {
             tracing::warn!(%why, tool = %call.tool, "cannot look at the target of a change");
         }
-        Ok(Judged { verdict, captured })
+        Ok(Judged { verdict, captured, orders_version, watch })
+    }
+
+    /// Who or what halts every change, and why.
+    async fn halted(&self) -> Result<Option<(String, String)>, store::Error> {
+        if let Some(file) = self.halt_file.look() {
+            return Ok(Some((file.path, file.reason)));
+        }
+        Ok(self.store.halt().await?.map(|halt| (halt.by, halt.reason)))
+    }
+
+    /// Which other changes in flight a change has to wait for; `None` when it is its turn.
+    ///
+    /// # Errors
+    /// `Unavailable` when nobody can tell.
+    pub async fn crowded(
+        &self,
+        facts: &Facts,
+        call: &Call,
+    ) -> Result<Option<String>, store::Error> {
+        let slots = self.watch(facts, call).slots;
+        let watch = Watch { slots, ..Watch::default() };
+        let now_ms = self.clock.now_ms();
+        let found = self.store.circumstances(watch.clone(), Vec::new(), now_ms).await?;
+        Ok(found.recent.crowded(&watch))
+    }
+
+    /// The breakers that a change counts for when it ends badly.
+    pub fn breakers(&self, facts: &Facts, call: &Call) -> Vec<Breaker> {
+        let calm = Circumstances::calm(self.clock.now_ms());
+        self.with_request(facts, call, &calm, |request| self.checker.breakers(&request))
+    }
+
+    fn watch(&self, facts: &Facts, call: &Call) -> Watch {
+        let calm = Circumstances::calm(self.clock.now_ms());
+        self.with_request(facts, call, &calm, |request| self.checker.watch(&facts.scope, &request))
     }
 
     /// Looks at the target again just before the change, to find drift.
@@ -146,24 +195,9 @@ impl Gate {
     /// # Errors
     /// Why it could not be seen.
     pub async fn capture(&self, facts: &Facts, call: &Call) -> Result<Captured, String> {
-        let (host, service) = self.targets(call);
-        let labels: Vec<&Labels> = facts.labels.iter().collect();
-        let verdict = self.checker.judge_look(&Request {
-            call,
-            spec: self.register.get(&call.tool).map(|tool| tool.spec()),
-            host: host.as_ref(),
-            service: service.as_ref(),
-            state: &Value::Null,
-            labels: &labels,
-            trusted: &facts.trusted,
-            counts: &|_| 0,
-            halt: Halt::Running,
-            wanted: Wanted::Rules,
-            risk: Risk::Low,
-            seen: &[],
-            firing: Firing::NoSource,
-            circumstances: &Circumstances::calm(self.clock.now_ms()),
-        });
+        let calm = Circumstances::calm(self.clock.now_ms());
+        let verdict =
+            self.with_request(facts, call, &calm, |request| self.checker.judge_look(&request));
         let permit =
             CapturePermit::mint(call.clone(), &verdict).map_err(|_| verdict.record().reason())?;
         let tool = self.tool(call).map_err(|error| error.to_string())?;
@@ -203,14 +237,18 @@ impl Gate {
         call: &Call,
         consent: Consent,
     ) -> Result<Intended, NotRun> {
+        if let Some(file) = self.halt_file.look() {
+            return Err(store::Error::NoLonger(halted_by_file(&file)).into());
+        }
+        let orders_version = step.intent.as_ref().map_or(0, |intent| intent.orders_version);
         let stored = self.store.commit(step).await?;
         let permit = Permit::mint(call.clone(), verdict, consent)
             .map_err(|denied| store::Error::NoLonger(denied.to_string()))?;
-        Ok(Intended { stored, permit })
+        Ok(Intended { stored, permit, orders_version })
     }
 
-    /// Runs the change that was intended. The deadline is looked at once more, because the commit
-    /// may have waited.
+    /// Runs the change that was intended. Halt, orders and deadline are looked at once more, because
+    /// the commit may have waited; last of all the halt file.
     ///
     /// # Errors
     /// `OutcomeUnknown` when the change may have happened.
@@ -220,14 +258,29 @@ impl Gate {
         basis: Option<Value>,
         bounds: Bounds,
     ) -> Result<Done, Error> {
+        self.refuse_when_stopped(intended.orders_version).await?;
         if self.clock.now_ms() > bounds.start_before_ms {
             return Err(Error::Tell("its time to start had passed; it was not started".into()));
         }
         let tool = self.tool(intended.permit.call())?;
+        if let Some(file) = self.halt_file.look() {
+            return Err(Error::Tell(format!("{}; it was not started", halted_by_file(&file))));
+        }
         crash::at(Point::BeforeRun);
         let done = tool.run(intended.permit, basis, bounds).await;
         crash::at(Point::AfterRun);
         done
+    }
+
+    /// A halt or an order that came after the intent stops its tool while it has not started.
+    async fn refuse_when_stopped(&self, judged: i64) -> Result<(), Error> {
+        let why = match self.store.brake().await {
+            Ok(Brake { halt: Some(halt), .. }) => format!("all changes are halted by {}", halt.by),
+            Ok(Brake { halt: None, orders_version }) if orders_version == judged => return Ok(()),
+            Ok(Brake { .. }) => "people gave orders since it was judged".to_owned(),
+            Err(error) => format!("the database cannot be asked for a halt: {error}"),
+        };
+        Err(Error::Tell(format!("{why}; it was not started")))
     }
 
     fn tool(&self, call: &Call) -> Result<&Arc<dyn crate::tools::Tool>, Error> {
@@ -245,11 +298,11 @@ impl Gate {
         firing: Firing,
         counted: Counted<'_>,
     ) -> Verdict {
-        let (host, service) = self.targets(call);
-        let labels: Vec<&Labels> = facts.labels.iter().collect();
-        let (counts, halted) = match counted {
-            Counted::None => (None, None),
-            Counted::Known { counts, halted } => (Some(counts), halted),
+        let (counts, halted, circumstances) = match counted {
+            Counted::None(calm) => (None, None, calm),
+            Counted::Known { counts, halted, circumstances } => {
+                (Some(counts), halted, circumstances)
+            }
         };
         let count = |limit: &Limit| match counts {
             None => 0,
@@ -259,21 +312,38 @@ impl Gate {
                 counted.copied().unwrap_or(i64::MAX)
             }
         };
-        self.checker.judge(&Request {
+        let halt = halted.map_or(Halt::Running, |(by, reason)| Halt::Halted { by, reason });
+        self.with_request(facts, call, circumstances, |request| {
+            let counts = &count;
+            self.checker.judge(&Request { state, counts, halt, wanted, risk, firing, ..request })
+        })
+    }
+
+    /// Asks the checker something about a call of which nothing is supposed or counted.
+    fn with_request<T>(
+        &self,
+        facts: &Facts,
+        call: &Call,
+        circumstances: &Circumstances,
+        ask: impl FnOnce(Request<'_>) -> T,
+    ) -> T {
+        let (host, service) = self.targets(call);
+        let labels: Vec<&Labels> = facts.labels.iter().collect();
+        ask(Request {
             call,
             spec: self.register.get(&call.tool).map(|tool| tool.spec()),
             host: host.as_ref(),
             service: service.as_ref(),
-            state,
+            state: &Value::Null,
             labels: &labels,
             trusted: &facts.trusted,
-            counts: &count,
-            halt: halted.map_or(Halt::Running, |by| Halt::Halted { by }),
-            wanted,
-            risk,
+            counts: &|_| 0,
+            halt: Halt::Running,
+            wanted: Wanted::Rules,
+            risk: Risk::Low,
             seen: &facts.seen,
-            firing,
-            circumstances: &Circumstances::calm(self.clock.now_ms()),
+            firing: Firing::NoSource,
+            circumstances,
         })
     }
 
@@ -290,29 +360,11 @@ impl Gate {
         )
     }
 
-    /// Asks Prometheus whether one of the incident's alerts fires there too, under labels that
-    /// name the same targets.
-    async fn confirm_firing(&self, facts: &Facts) -> Firing {
-        let Some(prometheus) = &self.prometheus else { return Firing::NoSource };
-        for labels in facts.labels.iter().take(CONFIRMED_MAX) {
-            match prometheus.firing(labels).await {
-                Ok(PrometheusFiring::Yes { unconfirmed, .. })
-                    if !unconfirmed.iter().any(|label| self.target_labels.contains(label)) =>
-                {
-                    return Firing::Confirmed;
-                }
-                Ok(
-                    PrometheusFiring::Yes { .. }
-                    | PrometheusFiring::Pending(_)
-                    | PrometheusFiring::No,
-                ) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "cannot ask Prometheus whether the alert fires");
-                    return Firing::NoSource;
-                }
-            }
-        }
-        Firing::NotFiring
+    /// Whether an alert that names the target of the call fires in Prometheus, too.
+    async fn confirm_firing(&self, facts: &Facts, call: &Call) -> Firing {
+        let (host, service) = self.targets(call);
+        let target = (host.map(|host| host.name), service.map(|service| service.name));
+        self.second_source.confirm(&*self.inventory, &facts.labels, target).await
     }
 }
 
@@ -321,6 +373,16 @@ type Counts = BTreeMap<(String, i64), i64>;
 
 #[derive(Clone, Copy)]
 enum Counted<'a> {
-    None,
-    Known { counts: &'a Counts, halted: Option<&'a str> },
+    None(&'a Circumstances),
+    Known {
+        counts: &'a Counts,
+        /// By whom, and why.
+        halted: Option<(&'a str, &'a str)>,
+        circumstances: &'a Circumstances,
+    },
+}
+
+fn halted_by_file(file: &FileHalt) -> String {
+    let reason = if file.reason.is_empty() { String::new() } else { format!(": {}", file.reason) };
+    format!("all changes are halted by the file {}{reason}", file.path)
 }

@@ -3,15 +3,19 @@
 //! In: settings. Out: a running server, or the reason why not. Never: a start with broken rules, a
 //! listener before it is known who may connect.
 
+mod journal;
 pub mod outside;
 pub mod policy;
 pub mod reload;
 
 use crate::action::gate::Gate;
+use crate::action::halt_file::HaltFile;
+use crate::action::second_source::SecondSource;
 use crate::action::verify::Verifier;
 use crate::agent::budget::Budget;
 use crate::agent::runbook::Follower;
 use crate::agent::{Mind, Minds};
+use crate::audit::writer::Writer;
 use crate::clock::Clock;
 use crate::config::{PagerdutyDedup, Settings, TargetKind};
 use crate::incident::desks::Desks;
@@ -31,6 +35,7 @@ use crate::targets::Targets;
 use crate::targets::inventory::{Catalogue, Inventory, Mapping, To, Unknown, locate};
 use crate::tasks::Tasks;
 use crate::tools::{self, Deps, Register};
+use crate::web::Standing;
 use anyhow::{Context, Result, anyhow};
 use policy::Policy;
 use regex::Regex;
@@ -59,6 +64,7 @@ pub struct App {
     pub desks: Arc<Desks>,
     pub reload: Arc<Reload>,
     pub outbox: Arc<Outbox>,
+    pub checkpoints: Option<Writer>,
     pub due: Arc<Notify>,
     /// The store's own tasks: they end last, so that steps in flight can still be recorded.
     store_tasks: Tasks,
@@ -115,6 +121,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         scope: settings.scope.clone(),
         give_up_after_ms: seconds(settings.notify.retry_max_s),
     };
+    let checkpoints = outside::checkpoints(&settings, &store, &clock);
     Ok(App {
         settings,
         store,
@@ -125,6 +132,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         desks,
         reload: Arc::new(reload),
         outbox: Arc::new(outbox),
+        checkpoints,
         due,
         store_tasks,
     })
@@ -141,7 +149,7 @@ impl App {
         locate_by(&self.desks)
     }
 
-    /// Starts the intake, the worker, the pager and the outbox.
+    /// Starts the intake, the worker, the pager, the outbox and the checkpoints.
     pub fn start(&self, tasks: &Tasks) {
         let poll = Duration::from_millis(self.settings.worker.poll_ms);
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
@@ -157,11 +165,24 @@ impl App {
         tasks.spawn(worker::run(Arc::clone(&desks), setup, Arc::clone(&due), tasks.clone()));
         tasks.spawn(pager::run(desks, PAGER_POLL, due, tasks.stopping()));
         tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
+        if let Some(checkpoints) = &self.checkpoints {
+            tasks.spawn(checkpoints.clone().run(tasks.stopping()));
+        }
         if self.outbox.channels.is_empty() {
             tracing::warn!(
                 "nobody will hear of anything: no channel is configured (notify.slack, \
                  notify.pagerduty, notify.email); incidents are seen in the console only"
             );
+        }
+    }
+
+    /// What stands in this process, for the pages and the API.
+    pub fn standing(&self) -> Standing {
+        let file = self.desk().gate.halt_file.clone();
+        let desks = Arc::clone(&self.desks);
+        Standing {
+            halt_file: Arc::new(move || file.look()),
+            policy: Arc::new(move || desks.current().gate.checker.rules().summary()),
         }
     }
 
@@ -236,10 +257,10 @@ fn desk(parts: &Parts, policy: &Policy) -> Result<Desk> {
         checker: Checker::new(Arc::clone(&policy.rules), own),
         register,
         inventory: Arc::clone(&inventory),
-        prometheus: prometheus.clone(),
+        second_source: SecondSource { prometheus: prometheus.clone(), mappings: mappings.clone() },
         store: store.clone(),
         clock: clock.clone(),
-        target_labels: mappings.iter().map(|mapping| mapping.label.clone()).collect(),
+        halt_file: HaltFile::new(settings.halt_file(), redactor.clone()),
     };
     let verify = &settings.verify;
     let verifier = Verifier {

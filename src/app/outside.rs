@@ -2,17 +2,23 @@
 
 use crate::agent::model::{Endpoint as ModelEndpoint, Model};
 use crate::agent::prompt::Caps;
+use crate::audit::line::Key;
+use crate::audit::target::Target;
+use crate::audit::writer::Writer;
 use crate::clients::chat::{Chat, Endpoint, Reasoning};
 use crate::clients::http::{Auth, Http, Options};
 use crate::clients::prometheus::Prometheus;
+use crate::clock::Clock;
 use crate::config::{ClientSettings, Settings};
 use crate::notify::Channel;
 use crate::notify::email::{self, Email, Login};
 use crate::notify::pagerduty::PagerDuty;
 use crate::notify::slack::Slack;
+use crate::store::Store;
 use anyhow::{Context, Result};
 use secrecy::ExposeSecret;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Annotations are one-liners; more than this is somebody's novel.
 const ANNOTATION_BYTES_MAX: usize = 2_000;
@@ -70,6 +76,35 @@ pub fn channels(settings: &Settings) -> Result<Vec<Arc<dyn Channel>>> {
         channels.push(Arc::new(email));
     }
     Ok(channels)
+}
+
+/// The writer of checkpoints, when there is a key and a target.
+pub fn checkpoints(settings: &Settings, store: &Store, clock: &Clock) -> Option<Writer> {
+    let checkpoint = &settings.audit.checkpoint;
+    let key = Key::new(checkpoint.key.as_ref()?);
+    let http = checkpoint.http.url.clone().map(|url| Target::Http {
+        url,
+        method: checkpoint.http.method,
+        options: options(&checkpoint.http.client),
+    });
+    // Checked when the settings were loaded.
+    let syslog = checkpoint.syslog.as_ref().and_then(|address| address.parse().ok());
+    let targets: Vec<Target> =
+        [checkpoint.file.clone().map(Target::File), syslog.map(Target::Syslog), http]
+            .into_iter()
+            .flatten()
+            .collect();
+    let timeout_ms = checkpoint.http.client.timeout_s.saturating_mul(1_000);
+    (!targets.is_empty()).then(|| Writer {
+        store: store.clone(),
+        clock: clock.clone(),
+        key,
+        targets,
+        every: Duration::from_secs(checkpoint.every_s),
+        lease_ms: i64::try_from(timeout_ms).unwrap_or(i64::MAX).saturating_add(60_000),
+        owner: format!("{}-{}", std::process::id(), uuid::Uuid::new_v4()),
+        scope: settings.scope.clone(),
+    })
 }
 
 /// E-mail, when a server and a sender are configured.

@@ -4,6 +4,7 @@
 //! that is wrong with the files; then the last good ones stay in force. Never: a policy that was
 //! not understood in full; two of them in one step.
 
+use super::journal::{process, write_rules};
 use super::{Parts, Policy, desk, policy, specs};
 use crate::incident::desks::Desks;
 use crate::model::policy::{Broken, InForce, Replica};
@@ -42,7 +43,7 @@ impl Reload {
             parts,
             desks,
             due,
-            replica: uuid::Uuid::new_v4().to_string(),
+            replica: format!("{} {}", process(), uuid::Uuid::new_v4()),
             in_force: Mutex::new(in_force),
             looked_for: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
@@ -62,7 +63,7 @@ impl Reload {
         let _turn = self.turn.lock().await;
         let now_ms = self.parts.clock.now_ms();
         let taken = match self.read().await {
-            Ok(policy) => self.take_over(&policy, now_ms, by),
+            Ok(policy) => self.take_over(&policy, now_ms, by).await,
             Err(problems) => Err(problems),
         };
         let answer = match taken {
@@ -85,8 +86,17 @@ impl Reload {
         }
     }
 
-    fn take_over(&self, policy: &Policy, now_ms: i64, by: &str) -> Result<InForce, Vec<String>> {
+    async fn take_over(
+        &self,
+        policy: &Policy,
+        now_ms: i64,
+        by: &str,
+    ) -> Result<InForce, Vec<String>> {
         let desk = desk(&self.parts, policy).map_err(|error| vec![format!("{error:#}")])?;
+        // No rules are in force that are not written down.
+        write_rules(&self.parts.store, &policy.rules, now_ms)
+            .await
+            .map_err(|error| vec![format!("the change cannot be written down: {error}")])?;
         self.desks.replace(desk);
         let in_force = InForce {
             rules_version: policy.rules.version().to_owned(),

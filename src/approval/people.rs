@@ -8,6 +8,7 @@ use super::access::{self, Access, Token, TokenKind, User};
 use super::{equal, secrets};
 use crate::config::Problems;
 use crate::model::call::sha256_hex;
+use crate::model::system::Known;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashSet};
@@ -152,6 +153,29 @@ impl People {
         access.users.is_empty() && access.tokens.is_empty()
     }
 
+    /// Everybody without their secrets, for the history.
+    pub fn known(&self) -> Vec<Known> {
+        let access = self.current();
+        let user = |user: &User| Known {
+            what: "user".to_owned(),
+            name: user.name.clone(),
+            role: Some(user.role.to_string()),
+            source: None,
+            stamp: stamp_of(&user.password_hash),
+        };
+        let token = |token: &Token| Known {
+            what: match token.kind {
+                TokenKind::Webhook => "webhook token".to_owned(),
+                TokenKind::Api => "api token".to_owned(),
+            },
+            name: token.name.clone(),
+            role: token.role.map(|role| role.to_string()),
+            source: token.source.clone(),
+            stamp: stamp_of(&token.hash),
+        };
+        access.users.iter().map(user).chain(access.tokens.iter().map(token)).collect()
+    }
+
     /// Whether there is anybody to sign in, so that strangers need not be let in to read.
     pub fn has_readers(&self) -> bool {
         let access = self.current();
@@ -280,6 +304,11 @@ pub const DEFAULT_SOURCE: &str = "alertmanager";
 fn stamp(file: &Path) -> Option<Stamp> {
     let data = std::fs::metadata(file).ok()?;
     Some((data.ino(), data.len(), data.mtime(), data.mtime_nsec()))
+}
+
+/// Enough of a hash of the hash to see that the secret is another one.
+fn stamp_of(hash: &str) -> String {
+    sha256_hex(hash.as_bytes())[..12].to_owned()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,6 +12,7 @@ mod demo;
 mod doctor;
 mod halt;
 mod healthcheck;
+mod hold;
 mod incident;
 mod init;
 mod migrate;
@@ -105,6 +106,9 @@ enum Verb {
     Resume(remote::At),
     /// Let the running server take over changed rules, runbooks and inventory.
     Reload(remote::At),
+    /// Holds: no change of certain targets, for a time.
+    #[command(subcommand)]
+    Hold(hold::Verb),
     /// The safety rules: explained, tested, tried on the past.
     #[command(subcommand)]
     Policy(policy::Verb),
@@ -141,6 +145,7 @@ pub fn main() -> ExitCode {
         Verb::Halt(halt) => halt::run(&cli.global, &halt),
         Verb::Resume(at) => halt::resume(&cli.global, &at),
         Verb::Reload(at) => reload::run(&cli.global, &at),
+        Verb::Hold(verb) => hold::run(&cli.global, verb),
         Verb::Policy(verb) => policy::run(&cli.global, verb),
         Verb::Audit(verb) => audit::run(&cli.global, verb),
         Verb::Redact => redact::run(&cli.global),

@@ -137,6 +137,12 @@ impl Remote {
         self.json(self.http.client().delete(self.http.url(path))).await
     }
 
+    pub async fn delete_with(&self, path: &str, query: &[(&str, String)]) -> Result<Value> {
+        let mut url = self.http.url(path);
+        url.query_pairs_mut().extend_pairs(query);
+        self.json(self.http.client().delete(url)).await
+    }
+
     async fn json(&self, request: RequestBuilder) -> Result<Value> {
         let answer = self.ask(request).await?;
         let not_ours = || format!("{} gave no JSON; is it Watchkeeper?", self.shown());

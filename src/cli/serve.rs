@@ -49,6 +49,8 @@ pub async fn start(
     let serving = web::serve(&settings, people.clone(), tasks).await?;
     let address = serving.address;
     let app = app::build(settings, Instead::default()).await?;
+    app.journal_start().await?;
+    app.journal(people.clone(), tasks);
     app.start(tasks);
     serving.ready(web::Deps {
         store: app.store.clone(),
@@ -58,6 +60,7 @@ pub async fn start(
         due: Arc::clone(&app.due),
         locate: app.locate(),
         policy: Some(app.reload.clone()),
+        standing: app.standing(),
         metrics: Some(metrics),
     });
     Ok(Running { address, app, people })

@@ -51,7 +51,8 @@ struct Secret<'s> {
 
 fn secrets(settings: &mut Settings) -> Vec<Secret<'_>> {
     let secret = |path: &str, value, file| Secret { path: path.to_owned(), value, file };
-    let Settings { store, prometheus, alertmanager, notify, model, .. } = settings;
+    let Settings { store, prometheus, alertmanager, notify, model, audit, .. } = settings;
+    let checkpoint = &mut audit.checkpoint;
     let mut all = vec![
         secret("store.database_url", &mut store.database_url, store.database_url_file.as_ref()),
         secret(
@@ -69,12 +70,19 @@ fn secrets(settings: &mut Settings) -> Vec<Secret<'_>> {
             &mut notify.email.password,
             notify.email.password_file.as_ref(),
         ),
+        secret("audit.checkpoint.key", &mut checkpoint.key, checkpoint.key_file.as_ref()),
+        secret(
+            "audit.checkpoint.http.url",
+            &mut checkpoint.http.url,
+            checkpoint.http.url_file.as_ref(),
+        ),
     ];
     let clients = [
         ("prometheus.client", &mut prometheus.client),
         ("alertmanager.client", &mut alertmanager.client),
         ("notify.slack.client", &mut notify.slack.client),
         ("notify.pagerduty.client", &mut notify.pagerduty.client),
+        ("audit.checkpoint.http.client", &mut checkpoint.http.client),
     ];
     for (path, client) in clients {
         all.push(secret(

@@ -5,6 +5,7 @@
 //! number without its unit in the name, a path that is still relative to the file after loading.
 //! To add a setting: a field with its default here, its range in `check.rs`, its line in the YAML.
 
+mod audit;
 mod clients;
 mod ingest;
 mod model;
@@ -18,6 +19,9 @@ use serde::Deserialize;
 
 use super::network::Network;
 
+pub use audit::{
+    AuditSettings, CheckpointHttp, CheckpointMethod, CheckpointSettings, SyslogAddress,
+};
 pub use clients::{AlertmanagerSettings, ClientSettings, PrometheusSettings};
 pub use ingest::{IngestSettings, TargetKind, TargetRule};
 pub use model::{BudgetSettings, ModelEndpoint, ModelSettings};
@@ -55,6 +59,7 @@ pub struct Settings {
     pub approval: ApprovalSettings,
     pub verify: VerifySettings,
     pub notify: NotifySettings,
+    pub audit: AuditSettings,
     pub log: LogSettings,
 }
 
@@ -80,6 +85,7 @@ impl Default for Settings {
             approval: ApprovalSettings::default(),
             verify: VerifySettings::default(),
             notify: NotifySettings::default(),
+            audit: AuditSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -151,11 +157,13 @@ pub struct WorkerSettings {
     pub lease_s: u64,
     /// How often the store is asked for work when nothing announces any.
     pub poll_ms: u64,
+    /// See [`Settings::halt_file`].
+    pub halt_file: Option<PathBuf>,
 }
 
 impl Default for WorkerSettings {
     fn default() -> Self {
-        Self { investigations_max: 64, lease_s: 30, poll_ms: 1_000 }
+        Self { investigations_max: 64, lease_s: 30, poll_ms: 1_000, halt_file: None }
     }
 }
 
@@ -231,6 +239,11 @@ impl Settings {
         }
     }
 
+    /// While this file exists, no change starts in this process.
+    pub fn halt_file(&self) -> PathBuf {
+        self.worker.halt_file.clone().unwrap_or_else(|| self.data_dir.join("HALT"))
+    }
+
     /// Where SQLite keeps its file when no `database_url` is set.
     pub fn sqlite_file(&self) -> PathBuf {
         self.data_dir.join("watchkeeper.db")
@@ -248,6 +261,9 @@ impl Settings {
         let optional = [
             &mut self.http.tls_cert_file,
             &mut self.http.tls_key_file,
+            &mut self.worker.halt_file,
+            &mut self.audit.checkpoint.file,
+            &mut self.audit.checkpoint.http.client.ca_file,
             &mut self.notify.email.ca_file,
             &mut self.prometheus.client.ca_file,
             &mut self.alertmanager.client.ca_file,
@@ -282,6 +298,7 @@ impl Settings {
             &self.alertmanager.client,
             &self.notify.slack.client,
             &self.notify.pagerduty.client,
+            &self.audit.checkpoint.http.client,
         ];
         let of_clients =
             clients.iter().flat_map(|client| [&client.bearer_token, &client.basic_password]);
@@ -291,6 +308,8 @@ impl Settings {
             &self.notify.slack.webhook_url,
             &self.notify.pagerduty.routing_key,
             &self.notify.email.password,
+            &self.audit.checkpoint.key,
+            &self.audit.checkpoint.http.url,
         ]
         .into_iter()
         .chain(of_clients)

@@ -7,8 +7,10 @@ use crate::model::alert::Severity;
 use crate::model::call::sha256_hex;
 use crate::model::case::Case;
 use crate::model::entity::Located;
+use crate::model::guard::{Breaker, Then};
 use crate::model::ids::{IncidentId, MessageId};
 use crate::model::message::{Event, Link, Message, Urgency};
+use crate::model::time::format_span_ms;
 use crate::model::verdict::{Autonomy, Source, Traced};
 
 /// The channel whose pages stay open until they are closed.
@@ -197,6 +199,35 @@ pub(super) fn model_down(desk: &Desk, scope: &str, why: &str) -> Message {
         links: Vec::new(),
         dedup_key: "watchkeeper-model".into(),
         created_at_ms: desk.clock.now_ms(),
+        channels: Vec::new(),
+    }
+}
+
+/// Too many changes of a kind ended badly; the next ones are held back.
+pub(super) fn breaker_open(desk: &Desk, scope: &str, breaker: &Breaker, now_ms: i64) -> Message {
+    let then = match breaker.then {
+        Then::Confirm => "Until then each of them asks a person",
+        Then::Forbidden => "Until then none of them runs",
+    };
+    let until = format_ms(now_ms.saturating_add(breaker.for_ms));
+    let within = format_span_ms(breaker.within_ms);
+    Message {
+        id: MessageId::new(),
+        scope: scope.to_owned(),
+        incident_id: None,
+        event: Event::Health,
+        urgency: Urgency::Tell,
+        severity: Severity::Warning,
+        title: format!("Changes are held back: {} is open", breaker.name),
+        facts: vec![("Until".into(), until)],
+        paragraphs: vec![format!(
+            "{} changes failed, or were not measured to help, within {within}. {then}; look at what \
+             they have in common.",
+            breaker.max
+        )],
+        links: vec![link(desk, "Incidents", "/incidents")],
+        dedup_key: format!("watchkeeper-{}", breaker.name),
+        created_at_ms: now_ms,
         channels: Vec::new(),
     }
 }

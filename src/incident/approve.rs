@@ -97,7 +97,7 @@ fn row(
         args: proposal.call.canonical_args(),
         call_hash: proposal.call.hash(),
         tier: verdict.tier.as_str().to_owned(),
-        risk: verdict.risk.unwrap_or(proposal.risk).as_str().to_owned(),
+        risk: proposal.risk_under(verdict).as_str().to_owned(),
         reason: format!("{}\n{}", proposal.reason, verdict.reason()).trim().to_owned(),
         description: proposal.description.clone(),
         rollback: proposal.rollback.clone(),

@@ -10,6 +10,7 @@ use crate::model::timeline::{Entry, OutputRef, Stored, Success, Usage};
 use crate::redact::Redactor;
 use crate::store::actions;
 use crate::store::blobs::Blob;
+use crate::store::breakers::Failure;
 use crate::store::incidents::Lease;
 use crate::store::step::{Announcement, Change, Projection, Step};
 use crate::store::timeline::Head;
@@ -42,6 +43,7 @@ pub struct Draft {
     messages: Vec<Announcement>,
     blobs: Vec<Blob>,
     usage: Usage,
+    failures: Vec<Failure>,
 }
 
 impl Draft {
@@ -60,6 +62,7 @@ impl Draft {
             messages: Vec::new(),
             blobs: Vec::new(),
             usage: Usage::default(),
+            failures: Vec::new(),
         }
     }
 
@@ -124,6 +127,11 @@ impl Draft {
     /// Adds an action's row.
     pub fn insert_action(&mut self, row: actions::Row) {
         self.changes.push(Change::Insert(Box::new(row)));
+    }
+
+    /// Counts a change that ended badly.
+    pub fn count_failure(&mut self, failure: Failure) {
+        self.failures.push(failure);
     }
 
     /// Counts what a turn cost.
@@ -191,6 +199,7 @@ impl Draft {
             },
             actions: self.changes,
             intent: None,
+            failures: self.failures,
             messages: self.messages,
             blobs: self.blobs,
             usage: self.usage,

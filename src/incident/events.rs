@@ -138,6 +138,7 @@ pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
         | Entry::ApprovalOpened { .. }
         | Entry::Expired { .. }
         | Entry::Superseded { .. }
+        | Entry::HeldBack { .. }
         | Entry::IntentWritten { .. }
         | Entry::OutcomeRecorded { .. }
         | Entry::VerificationStarted { .. }

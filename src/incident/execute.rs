@@ -6,14 +6,14 @@
 
 use super::advance::{commit, page_due};
 use super::draft::{Draft, Next, bounded_data};
-use super::{Desk, announce};
-use crate::action::gate::NotRun;
-use crate::model::action::{Action, ActionState, Proposal};
+use super::wait::Wait;
+use super::{Desk, announce, breaker, wait};
+use crate::action::gate::{Judged, NotRun};
+use crate::model::action::{Action, ActionState, Proposal, Wanted};
 use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Outcome, Success};
 use crate::model::verdict::Decision;
 use crate::safety::permit::Consent;
-use crate::safety::verdict::Verdict;
 use crate::store::{Error, intents};
 use crate::tools::{Bounds, Done, Error as ToolError};
 use std::time::Instant;
@@ -48,8 +48,11 @@ async fn start(
     action: Action,
     consent: Consent,
 ) -> Result<Next, Error> {
+    if let Some(why) = wait::still(desk, &draft, &action).await? {
+        return hold_back(desk, draft, &action, why).await;
+    }
     let judged = match judge_again(desk, &draft, &action, consent).await? {
-        Ok(verdict) => verdict,
+        Ok(judged) => judged,
         Err(withdrawn) => {
             withdraw(&mut draft, &action, withdrawn);
             return commit(desk, draft, Next::Again).await;
@@ -69,11 +72,14 @@ async fn start(
         action_id: action.id(),
         incident_id: lease.incident_id,
         from: action.state,
-        limits: judged.limits().to_vec(),
+        limits: judged.verdict.limits().to_vec(),
+        orders_version: judged.orders_version,
+        watch: judged.watch,
         at_ms: now_ms,
+        held_until_ms: wait::held_until_ms(desk, start_before_ms),
     });
     let call = &action.proposal.call;
-    let intended = match desk.gate.intend(step, &judged, call, consent).await {
+    let intended = match desk.gate.intend(step, &judged.verdict, call, consent).await {
         Ok(intended) => intended,
         Err(NotRun::Store(error)) => {
             let draft = Draft::new(lease, history, now_ms);
@@ -100,6 +106,31 @@ pub(super) enum Withdrawn {
     Off(String),
     /// What was allowed before is a person's to decide now.
     AskFirst(String),
+    /// It waited in vain for other changes to end, so that a person decides.
+    AskWaited(String),
+}
+
+/// Other changes are in flight: the permission stands, and the change is tried again shortly.
+async fn hold_back(
+    desk: &Desk,
+    mut draft: Draft,
+    action: &Action,
+    why: String,
+) -> Result<Next, Error> {
+    draft.now_ms = desk.clock.now_ms();
+    let withdrawn = match wait::next(&draft, action) {
+        Wait::Begins { until_ms, next_at_ms } => {
+            draft.add(Entry::HeldBack { action_id: action.id(), why, until_ms });
+            return commit(desk, draft, Next::At(next_at_ms)).await;
+        }
+        Wait::GoesOn { next_at_ms } => {
+            return commit(desk, draft, Next::At(next_at_ms)).await;
+        }
+        Wait::Ends => Withdrawn::AskWaited(format!("it waited in vain: {why}")),
+        Wait::Expires => Withdrawn::Off(format!("the approval has expired while: {why}")),
+    };
+    withdraw(&mut draft, action, withdrawn);
+    commit(desk, draft, Next::Again).await
 }
 
 /// Judges the call with the rules in force and looks at the target again. `Err` says why the
@@ -109,7 +140,7 @@ async fn judge_again(
     draft: &Draft,
     action: &Action,
     consent: Consent,
-) -> Result<Result<Verdict, Withdrawn>, Error> {
+) -> Result<Result<Judged, Withdrawn>, Error> {
     let proposal = &action.proposal;
     let facts = desk.facts(&draft.case);
     let judged = desk.gate.judge_write(&facts, proposal).await?;
@@ -134,7 +165,7 @@ async fn judge_again(
     if let Err(drift) = desk.gate.drift(&proposal.call, action.basis.as_ref(), basis) {
         return Ok(Err(Withdrawn::Off(drift)));
     }
-    Ok(Ok(judged.verdict))
+    Ok(Ok(judged))
 }
 
 /// The intent transaction said no; nothing was started.
@@ -153,7 +184,11 @@ async fn refused(
             let why = format!("a limit was used up meanwhile: {}", used.join("; "));
             Withdrawn::AskFirst(why)
         }
+        Error::Held(why) => Withdrawn::AskFirst(format!("held meanwhile: {why}")),
+        Error::Crowded(why) => return hold_back(desk, draft, action, why).await,
         Error::NoLonger(why) => Withdrawn::Off(why),
+        // Nothing was written: the next step judges the same action under the orders in force.
+        Error::OrdersChanged => return Ok(Next::Again),
         Error::Unavailable(_)
         | Error::Busy
         | Error::Fenced
@@ -167,7 +202,7 @@ async fn refused(
 /// Ends an action that will not run. What only needs a person now is proposed again, so that it is
 /// judged with the true counts.
 pub(super) fn withdraw(draft: &mut Draft, action: &Action, withdrawn: Withdrawn) {
-    let (Withdrawn::Off(why) | Withdrawn::AskFirst(why)) = &withdrawn;
+    let (Withdrawn::Off(why) | Withdrawn::AskFirst(why) | Withdrawn::AskWaited(why)) = &withdrawn;
     draft.move_action(action.id(), action.state, ActionState::Superseded);
     draft.add(Entry::Superseded { action_id: action.id(), why: why.clone() });
     match withdrawn {
@@ -177,6 +212,12 @@ pub(super) fn withdraw(draft: &mut Draft, action: &Action, withdrawn: Withdrawn)
         }
         Withdrawn::AskFirst(_) => {
             let proposal = Proposal { action_id: ActionId::new(), ..action.proposal.clone() };
+            draft.add(Entry::Proposed { proposal });
+        }
+        Withdrawn::AskWaited(_) => {
+            let action_id = ActionId::new();
+            let wants_person = Wanted::Waited;
+            let proposal = Proposal { action_id, wants_person, ..action.proposal.clone() };
             draft.add(Entry::Proposed { proposal });
         }
     }
@@ -239,6 +280,9 @@ fn end(
         output,
         duration_ms,
     });
+    if outcome != Outcome::Done {
+        breaker::count(desk, draft, action);
+    }
     if outcome == Outcome::Unknown
         && let Some(action) = draft.case.action(action.id()).cloned()
     {

@@ -177,7 +177,8 @@ impl<'a> Batch<'a> {
             Known { incident_id: incident, status: alert.status, last_seen_ms: self.now_ms };
         self.known.insert(key.clone(), known);
         let before = self.records.get(key).map_or(0, |record| record.deliveries);
-        let record = Record { alert, incident, deliveries: before + 1 };
+        let target = self.correlator.target(alert);
+        let record = Record { alert, incident, deliveries: before + 1, target };
         self.records.insert(key.clone(), record);
     }
 
@@ -303,6 +304,15 @@ impl Correlator {
             key.push_str(&value);
         }
         key
+    }
+
+    /// The host and service that an alert names, in one spelling; what the inventory lacks as the
+    /// labels spell it.
+    fn target(&self, alert: &Alert) -> String {
+        let located = (self.locate)(&alert.labels);
+        let host = target(&located.hosts, &alert.labels, &["instance", "host"]);
+        let service = target(&located.services, &alert.labels, &["service"]);
+        format!("host={host}|service={service}").to_ascii_lowercase()
     }
 
     /// The severity that the configured label gives.

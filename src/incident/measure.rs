@@ -2,6 +2,7 @@
 
 use super::Desk;
 use super::advance::Flow;
+use super::breaker;
 use super::draft::{Draft, Next};
 use crate::action::verify::Reading;
 use crate::model::action::{Action, ActionState};
@@ -68,6 +69,9 @@ fn after_change(desk: &Desk, draft: &mut Draft, action: &Action, reading: Readin
         Reading::Nothing(text) => (Finding::Unverified, text),
     };
     draft.add(Entry::Measured { finding, text: text.clone() });
+    if finding != Finding::Fixed {
+        breaker::count(desk, draft, action);
+    }
     let word = match finding {
         Finding::Fixed => "measured: fixed",
         Finding::NotFixed => "measured: not fixed",

@@ -12,6 +12,7 @@ pub mod worker;
 
 mod announce;
 mod approve;
+mod breaker;
 mod close;
 mod draft;
 mod events;
@@ -20,6 +21,7 @@ mod investigate;
 mod measure;
 mod origins;
 mod reconsider;
+mod wait;
 
 use crate::action::evidence;
 use crate::action::gate::{Facts, Gate};
@@ -122,6 +124,6 @@ impl Desk {
         }
         let labels = case.alerts.iter().map(|a| a.alert.labels.clone()).collect();
         let seen = evidence::seen(case, &self.gate.register);
-        Facts { labels, located, trusted, seen }
+        Facts { scope: case.scope.clone(), labels, located, trusted, seen }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::model::call::Call;
 use crate::model::ids::ActionId;
-use crate::model::verdict::VerdictRecord;
+use crate::model::verdict::{Tier, VerdictRecord};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -124,12 +124,23 @@ pub struct Proposal {
     pub wants_person: Wanted,
 }
 
-/// Whether a mind explicitly asked for human confirmation.
+impl Proposal {
+    /// The risk that people are told. A mind may raise what the rules see, never lower it.
+    pub fn risk_under(&self, verdict: &VerdictRecord) -> Risk {
+        // Verdicts of earlier versions say nothing of it.
+        let least = if verdict.tier == Tier::Safe { Risk::Low } else { Risk::Medium };
+        self.risk.max(verdict.risk.unwrap_or(least))
+    }
+}
+
+/// Who wants it confirmed: a mind may explicitly ask for a person.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wanted {
     Person,
     Rules,
+    /// It waited in vain for other changes to end, so that a person decides.
+    Waited,
 }
 
 /// An action with everything that happened to it, folded from the timeline.
@@ -147,6 +158,8 @@ pub struct Action {
     pub decided_by: Option<String>,
     pub decided_at_ms: Option<i64>,
     pub comment: Option<String>,
+    /// It waits for other changes to end, until then.
+    pub waits_until_ms: Option<i64>,
     pub intended_at_ms: Option<i64>,
     pub ended_at_ms: Option<i64>,
     /// What the tool said, or why the action ended without it.
@@ -159,9 +172,9 @@ impl Action {
         self.proposal.action_id
     }
 
-    /// How bad it would be if the change went wrong: as it was judged, else as the mind sees it.
+    /// The risk that people are told.
     pub fn risk(&self) -> Risk {
-        let judged = self.verdict.as_ref().and_then(|verdict| verdict.risk);
-        judged.unwrap_or(self.proposal.risk)
+        let verdict = self.verdict.as_ref();
+        verdict.map_or(self.proposal.risk, |verdict| self.proposal.risk_under(verdict))
     }
 }

@@ -60,3 +60,8 @@ id!(
     InboxId,
     now_v7
 );
+id!(
+    /// One hold. Time-ordered.
+    HoldId,
+    now_v7
+);

@@ -57,9 +57,49 @@ impl Matcher {
         Ok(Self { label: label.to_owned(), test, text: text.trim().to_owned() })
     }
 
+    /// Reads several matchers, `a="1", b=~"2.*"`, with or without braces around them. Commas inside
+    /// quotes do not separate.
+    ///
+    /// # Errors
+    /// As for [`Matcher::parse`], or that there is none.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, String> {
+        let text = text.trim();
+        let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
+        let mut parts = vec![String::new()];
+        let (mut quoted, mut escaped) = (false, false);
+        for c in inner.chars() {
+            match c {
+                ',' if !quoted => {
+                    parts.push(String::new());
+                    continue;
+                }
+                '"' if !escaped => quoted = !quoted,
+                _ => {}
+            }
+            escaped = quoted && c == '\\' && !escaped;
+            if let Some(part) = parts.last_mut() {
+                part.push(c);
+            }
+        }
+        // As in Alertmanager, a comma may stand at the end.
+        if parts.len() > 1 && parts.last().is_some_and(|last| last.trim().is_empty()) {
+            parts.pop();
+        }
+        parts.iter().map(|part| Self::parse(part)).collect()
+    }
+
+    /// The label that it reads.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
     /// Whether the labels satisfy the matcher.
     pub fn matches(&self, labels: &Labels) -> bool {
-        let value = labels.get(&self.label).map_or("", String::as_str);
+        self.accepts(labels.get(&self.label).map_or("", String::as_str))
+    }
+
+    /// Whether this value of the label satisfies the matcher; a missing one is empty.
+    pub fn accepts(&self, value: &str) -> bool {
         match &self.test {
             Test::Equal(wanted) => value == wanted,
             Test::NotEqual(unwanted) => value != unwanted,
@@ -136,6 +176,19 @@ mod tests {
             (r#" severity = "critical" "#, false),
         ] {
             assert_eq!(Matcher::parse(text).unwrap().matches(&disk), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn several_matchers_are_read_from_one_text() {
+        let texts = |text: &str| -> Vec<String> {
+            Matcher::parse_all(text).unwrap().iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(texts(r#"a="1""#), [r#"a="1""#]);
+        assert_eq!(texts(r#"{a="x,y", b=~"\",z"}"#), [r#"a="x,y""#, r#"b=~"\",z""#]);
+        assert_eq!(texts("a=1,b!=2,"), ["a=1", "b!=2"]);
+        for wrong in ["", "{}", "a=1,,b=2", "a=1 b"] {
+            assert_eq!(Matcher::parse_all(wrong).is_err(), wrong != "a=1 b", "{wrong}");
         }
     }
 

@@ -108,6 +108,12 @@ pub enum Entry {
         action_id: ActionId,
         why: String,
     },
+    /// Too many other changes are in flight; it is tried again until then.
+    HeldBack {
+        action_id: ActionId,
+        why: String,
+        until_ms: i64,
+    },
     IntentWritten {
         action_id: ActionId,
         /// The target must not start the change after this.
@@ -238,6 +244,7 @@ impl Entry {
             Self::Counted { .. } => "counted",
             Self::Expired { .. } => "expired",
             Self::Superseded { .. } => "superseded",
+            Self::HeldBack { .. } => "held_back",
             Self::IntentWritten { .. } => "intent_written",
             Self::OutcomeRecorded { .. } => "outcome_recorded",
             Self::VerificationStarted { .. } => "verification_started",

@@ -58,6 +58,27 @@ pub enum Autonomy {
     Act,
 }
 
+impl Autonomy {
+    /// What it makes of a change that is safe otherwise.
+    pub fn tier_of_write(self) -> Tier {
+        match self {
+            Self::Observe | Self::Page => Tier::Forbidden,
+            Self::Advise => Tier::Confirm,
+            Self::Act => Tier::Safe,
+        }
+    }
+
+    /// What it means for a change, for a person.
+    pub fn means(self) -> &'static str {
+        match self {
+            Self::Observe => "observe: look, and change nothing",
+            Self::Page => "page: read only, a person acts",
+            Self::Advise => "advise: every write needs a person",
+            Self::Act => "act: safe writes run by themselves",
+        }
+    }
+}
+
 /// One reason for a verdict: a rule of the file, a level, a limit, a built-in refusal.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Matched {

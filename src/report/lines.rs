@@ -56,6 +56,9 @@ pub(super) fn detail(case: &Case, entry: &Entry) -> String {
         Entry::Expired { action_id } | Entry::IntentWritten { action_id, .. } => {
             name(case, *action_id)
         }
+        Entry::HeldBack { action_id, why, until_ms } => {
+            join(&name(case, *action_id), &format!("{why} ≤ {}", utc(*until_ms)))
+        }
         Entry::Superseded { action_id, why } => join(&name(case, *action_id), why),
         Entry::OutcomeRecorded { action_id, outcome, text, .. } => {
             let word = match outcome {

@@ -5,11 +5,14 @@
 //! To add a kind of reason, add a function to `checks` and its line to [`Checker::judge`].
 
 mod checks;
+mod guards;
+mod orders;
 
 use crate::model::action::{Risk, Wanted};
 use crate::model::alert::Labels;
 use crate::model::call::Call;
 use crate::model::entity::{HostFacts, ServiceFacts};
+use crate::model::guard::{Breaker, Watch};
 use crate::model::tool::{Effect, ToolSpec};
 use crate::model::verdict::{Approvals, Autonomy, Decision, Limit, Tier, Traced, VerdictRecord};
 use crate::safety::circumstances::Circumstances;
@@ -55,7 +58,7 @@ pub struct Request<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Halt<'a> {
     Running,
-    Halted { by: &'a str },
+    Halted { by: &'a str, reason: &'a str },
 }
 
 /// What a second source says of the alert, before a change that nobody is asked about.
@@ -92,7 +95,7 @@ impl Checker {
         checks::named_targets(&subject, &mut weighed);
         checks::person(request.wanted, &mut weighed);
         let granted = self.rules.levels.grant(request.labels);
-        let mut limits = Vec::new();
+        let (mut limits, mut cap) = (Vec::new(), Autonomy::Act);
         let mut change = Change::default();
         match subject.effect() {
             Effect::Write => {
@@ -101,15 +104,40 @@ impl Checker {
                 change.origins = checks::provenance(&subject, request.trusted, &mut weighed);
                 checks::second_source(request.firing, &mut weighed);
                 checks::evidence(request, &subject, &mut weighed);
+                orders::quarantine(&request.circumstances.orders, &mut weighed);
                 limits = checks::limits(&subject, request.counts, &mut weighed);
+                let guards = self.rules.guards();
+                guards::freeze(guards, request, &mut weighed);
+                guards::in_flight(guards, &subject, request, &mut weighed);
+                limits.extend(guards::limits(guards, &subject, request.counts, &mut weighed));
+                guards::breaker(guards, &subject, request, &mut weighed);
+                cap = guards::common_cause(guards, request, &mut weighed);
                 let others = weighed.tier();
                 change.would = granted.weigh_write(others, &mut weighed.reasons);
                 checks::halt(request.halt, &mut weighed);
                 change.risk = Some(checks::risk(&subject, request.risk, weighed.tier()));
+                orders::holds(request.circumstances, &subject, request.labels, &mut weighed);
             }
             Effect::Read | Effect::Talk => {}
         }
-        self.verdict(request.call, granted.autonomy, limits, change, weighed)
+        self.verdict(request.call, granted.autonomy.min(cap), limits, change, weighed)
+    }
+
+    /// What has to be looked up before a change, and again with its intent.
+    pub fn watch(&self, scope: &str, request: &Request<'_>) -> Watch {
+        let subject = request.subject();
+        match subject.effect() {
+            Effect::Write => {
+                let tool = &request.call.tool;
+                self.rules.guards().watch(scope, tool, subject.target, request.labels)
+            }
+            Effect::Read | Effect::Talk => Watch::default(),
+        }
+    }
+
+    /// The breakers that a change counts for when it ends badly.
+    pub fn breakers(&self, request: &Request<'_>) -> Vec<Breaker> {
+        self.rules.guards().breakers(&request.call.tool, request.subject().target)
     }
 
     /// How much may be done for these alerts.
@@ -190,6 +218,11 @@ pub(super) fn shown(text: &str) -> String {
     }
     let short: String = text.chars().take(CHARS_MAX).collect();
     format!("{short:?}…")
+}
+
+/// What was done, with the reason that its author gave, if any.
+fn because(said: String, reason: &str) -> String {
+    if reason.is_empty() { said } else { format!("{said}: {}", shown(reason)) }
 }
 
 #[cfg(test)]

@@ -3,15 +3,22 @@
 //! In: the clock, and what the store holds of people's orders and of recent changes. Never: a read;
 //! whoever asks for a verdict has looked, and looks again when the intent is written.
 
+use crate::model::guard::Recent;
+use crate::model::orders::Orders;
+
 /// The world at one moment.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Circumstances {
     pub now_ms: i64,
+    /// Holds and rules in quarantine.
+    pub orders: Orders,
+    /// What the guards found in recent history.
+    pub recent: Recent,
 }
 
 impl Circumstances {
     /// Nothing happened and nobody ordered anything.
     pub fn calm(now_ms: i64) -> Self {
-        Self { now_ms }
+        Self { now_ms, orders: Orders::default(), recent: Recent::default() }
     }
 }

@@ -94,29 +94,22 @@ impl Granted {
             .reasons
             .iter()
             .filter(|reason| reason.autonomy != Autonomy::Observe)
-            .map(|reason| tier_of_write(reason.autonomy))
+            .map(|reason| reason.autonomy.tier_of_write())
             .fold(others, Tier::max);
         for reason in &self.reasons {
             let note = match reason.autonomy {
                 Autonomy::Observe => format!("observe: would have been {}", would.as_str()),
-                Autonomy::Page => "page: read only, a person acts".to_owned(),
-                Autonomy::Advise => "advise: every write needs a person".to_owned(),
-                Autonomy::Act => "act: safe writes run by themselves".to_owned(),
+                Autonomy::Page | Autonomy::Advise | Autonomy::Act => {
+                    reason.autonomy.means().to_owned()
+                }
             };
-            let tier = tier_of_write(reason.autonomy);
+            let tier = reason.autonomy.tier_of_write();
             into.push(Matched { source: reason.source.clone(), tier, note });
         }
         let acting = |reason: &&Reason| reason.autonomy >= Autonomy::Advise;
-        let freed = self.reasons.iter().filter(acting).map(|reason| tier_of_write(reason.autonomy));
+        let freed =
+            self.reasons.iter().filter(acting).map(|reason| reason.autonomy.tier_of_write());
         (self.autonomy < Autonomy::Advise).then(|| freed.fold(others, Tier::max))
-    }
-}
-
-fn tier_of_write(autonomy: Autonomy) -> Tier {
-    match autonomy {
-        Autonomy::Observe | Autonomy::Page => Tier::Forbidden,
-        Autonomy::Advise => Tier::Confirm,
-        Autonomy::Act => Tier::Safe,
     }
 }
 

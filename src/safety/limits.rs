@@ -3,6 +3,7 @@
 //! Out: canonical keys, so that every spelling of a target counts together. Counting is the
 //! store's work; the checker only compares.
 
+use crate::model::entity::ServiceFacts;
 use crate::model::verdict::Limit;
 use crate::safety::floor::canonical_unit;
 use crate::safety::weigh::Target;
@@ -35,29 +36,35 @@ impl Per {
 }
 
 impl LimitRule {
-    /// The limit for one target. A part that the call lacks is one counter shared by all.
+    /// The limit for one target.
     pub(super) fn on(&self, rule: &str, target: Target<'_>) -> Limit {
-        let mut key = rule.to_owned();
-        for per in &self.per {
-            match per {
-                Per::Host => {
-                    key.push_str("|host=");
-                    key.push_str(
-                        &target.host.map_or("-".into(), |host| canonical_host(&host.name)),
-                    );
-                }
-                Per::Service => {
-                    key.push_str("|service=");
-                    key.push_str(&target.service.map_or("-".into(), |service| {
-                        let unit =
-                            if service.unit.is_empty() { &service.name } else { &service.unit };
-                        canonical_unit(unit)
-                    }));
-                }
-            }
-        }
+        let key = target_key(rule, &self.per, target);
         Limit { key, max: self.max, within_ms: self.within_ms }
     }
+}
+
+/// A key for one target, the same for every spelling of it. A part that the call lacks is one
+/// counter shared by all.
+pub(super) fn target_key(start: &str, per: &[Per], target: Target<'_>) -> String {
+    let mut key = start.to_owned();
+    for per in per {
+        match per {
+            Per::Host => {
+                key.push_str("|host=");
+                key.push_str(&target.host.map_or("-".into(), |host| canonical_host(&host.name)));
+            }
+            Per::Service => {
+                key.push_str("|service=");
+                key.push_str(&target.service.map_or("-".into(), canonical_service));
+            }
+        }
+    }
+    key
+}
+
+/// A service's unit in one spelling.
+pub(super) fn canonical_service(service: &ServiceFacts) -> String {
+    canonical_unit(if service.unit.is_empty() { &service.name } else { &service.unit })
 }
 
 /// A host's name in one spelling.
@@ -85,12 +92,15 @@ pub(super) fn parse_duration(text: &str) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::entity::{HostFacts, ServiceFacts};
+    use crate::model::entity::HostFacts;
 
     #[test]
     fn durations_have_a_number_and_a_unit() {
-        assert_eq!(parse_duration("30m"), Ok(1_800_000));
-        assert_eq!(parse_duration("7d"), Ok(604_800_000));
+        for (text, ms) in
+            [("90s", 90_000), ("30m", 1_800_000), ("24h", 86_400_000), ("7d", 604_800_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(ms), "{text}");
+        }
         for wrong in ["", "1", "h", "0h", "1 h", "-1h", "1.5h", "1w", "1h30m", "99999999999999999d"]
         {
             assert!(parse_duration(wrong).is_err(), "{wrong}");

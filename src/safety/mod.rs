@@ -11,6 +11,7 @@ pub mod circumstances;
 pub mod command;
 pub mod evidence;
 pub mod floor;
+pub mod guards;
 pub mod levels;
 pub mod paths;
 pub mod permit;

@@ -92,6 +92,7 @@ const READ: &[&str] = &[
     "/proc/#/smaps_rollup",
     "/proc/#/numa_maps",
     "/proc/#/mountinfo",
+    "/proc/#/net/*",
     "/sys/class/net/*/*",
     "/sys/class/net/*/statistics/*",
     "/sys/class/net/*/queues/*/*",

@@ -90,3 +90,62 @@ mod for_tests {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::verdict::{Approvals, Autonomy, Tier, VerdictRecord};
+    use serde_json::json;
+
+    fn call(host: &str) -> Call {
+        Call::new("restart_service", json!({ "host": host }))
+    }
+
+    fn verdict(tier: Tier) -> Verdict {
+        Verdict::new(VerdictRecord {
+            tier,
+            decision: Decision::from(tier),
+            autonomy: Autonomy::Act,
+            matched: Vec::new(),
+            limits: Vec::new(),
+            approvals: Approvals::default(),
+            rules_version: "1".into(),
+            call_hash: call("web1").hash(),
+            would: None,
+            risk: None,
+            origins: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_verdict_permits_its_own_call_only() {
+        let allows = verdict(Tier::Safe);
+        let permit = Permit::mint(call("web1"), &allows, Consent::None).unwrap();
+        assert_eq!(*permit.call(), call("web1"));
+        let look = CapturePermit::mint(call("web1"), &allows).unwrap();
+        assert_eq!(*look.call(), call("web1"));
+        let other = Permit::mint(call("web2"), &allows, Consent::Approved);
+        assert_eq!(other.unwrap_err(), Denied::OtherCall);
+        let other = CapturePermit::mint(call("web2"), &allows);
+        assert_eq!(other.unwrap_err(), Denied::OtherCall);
+    }
+
+    #[test]
+    fn only_an_allowed_or_agreed_call_is_permitted() {
+        for (tier, consent, expected) in [
+            (Tier::Safe, Consent::None, None),
+            (Tier::Safe, Consent::Approved, None),
+            (Tier::Confirm, Consent::None, Some(Denied::NotAllowed)),
+            (Tier::Confirm, Consent::Approved, None),
+            (Tier::Forbidden, Consent::None, Some(Denied::NotAllowed)),
+            (Tier::Forbidden, Consent::Approved, Some(Denied::NotAllowed)),
+        ] {
+            let minted = Permit::mint(call("web1"), &verdict(tier), consent);
+            assert_eq!(minted.err(), expected, "{tier:?} {consent:?}");
+        }
+        for tier in [Tier::Confirm, Tier::Forbidden] {
+            let look = CapturePermit::mint(call("web1"), &verdict(tier));
+            assert_eq!(look.unwrap_err(), Denied::NotAllowed, "{tier:?}");
+        }
+    }
+}

@@ -5,12 +5,20 @@
 //! To add a key, add its field to a struct here and its check to `compile`.
 
 mod compile;
+mod difference;
 mod examples;
 
+pub(super) use compile::Complaints;
+pub use difference::difference;
+
+use crate::model::orders::{PolicySummary, RuleSummary};
 use crate::model::tool::Effect;
 use crate::model::verdict::{Approvals, Autonomy, Tier};
 use crate::safety::condition::{Condition, Reads};
 use crate::safety::floor::Refusal;
+use crate::safety::guards::{
+    BlastRadiusFile, BreakerFile, CommonCauseFile, FreezeFile, Guards, RecurrenceFile,
+};
 use crate::safety::levels::Levels;
 use crate::safety::limits::LimitRule;
 use serde::{Deserialize, Serialize};
@@ -30,6 +38,16 @@ pub struct RulesFile {
     pub defaults: Defaults,
     #[serde(default)]
     pub approvals: ApprovalsFile,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub freeze: Vec<FreezeFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blast_radius: Option<BlastRadiusFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_cause: Option<CommonCauseFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurrence: Option<RecurrenceFile>,
     pub rules: Vec<RuleFile>,
     #[serde(default)]
     pub example_targets: ExampleTargets,
@@ -184,9 +202,13 @@ impl std::fmt::Display for Complaint {
 #[derive(Debug)]
 pub struct Rules {
     version: String,
+    text: String,
+    autonomy: Autonomy,
+    summaries: Vec<RuleSummary>,
     pub(super) levels: Levels,
     pub(super) defaults: Defaults,
     high_risk_quorum: u32,
+    guards: Guards,
     tools: BTreeMap<String, ToolRules>,
     unknown_tools: Vec<String>,
 }
@@ -225,6 +247,20 @@ impl Rules {
         &self.version
     }
 
+    /// The parsed file in canonical form: what the version is the hash of.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The rules by name, in the order of the file, with what caps them.
+    pub fn summary(&self) -> PolicySummary {
+        PolicySummary {
+            rules_version: self.version.clone(),
+            autonomy: self.autonomy,
+            rules: self.summaries.clone(),
+        }
+    }
+
     /// Tools that rules name and nobody provides: a typing error, or a tool yet to come.
     pub fn unknown_tools(&self) -> &[String] {
         &self.unknown_tools
@@ -241,6 +277,16 @@ impl Rules {
         rules
             .filter(|rule| rule.tier == Tier::Confirm)
             .map(|rule| (rule.name.as_str(), &rule.approvals))
+    }
+
+    /// The limits over time and recent history that hold for every change.
+    pub(super) fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    /// The first moment from this one on at which no freeze is in force.
+    pub fn thaw(&self, from_ms: i64) -> i64 {
+        self.guards.thaw(from_ms)
     }
 
     pub(super) fn tool(&self, name: &str) -> Option<&ToolRules> {

@@ -101,6 +101,8 @@ pub struct Record<'a> {
     pub incident: Option<IncidentId>,
     /// How often it was delivered since it was last written down.
     pub deliveries: i64,
+    /// The target that its labels name, in one spelling.
+    pub target: String,
 }
 
 /// The key under which a firing is stored.
@@ -156,18 +158,18 @@ pub async fn record_all(
         let sql = format!(
             "insert into alert (scope, source, fingerprint, starts_at_ms, ends_at_ms, status,
                  labels, annotations, generator_url, incident_id, first_seen_ms, last_seen_ms,
-                 deliveries)
+                 deliveries, name, target)
              values {}
              on conflict (scope, source, fingerprint, starts_at_ms) do update
              set status = excluded.status, ends_at_ms = excluded.ends_at_ms,
                  annotations = excluded.annotations, incident_id = excluded.incident_id,
                  last_seen_ms = excluded.last_seen_ms,
                  deliveries = alert.deliveries + excluded.deliveries",
-            values(chunk.len(), 13)
+            values(chunk.len(), 15)
         );
         db!(conn, c => {
             let mut query = sqlx::query(AssertSqlSafe(sql));
-            for Record { alert, incident, deliveries } in chunk {
+            for Record { alert, incident, deliveries, target } in chunk {
                 query = query
                     .bind(scope)
                     .bind(indexed(&alert.source))
@@ -181,7 +183,9 @@ pub async fn record_all(
                     .bind(incident.map(|id| id.to_string()))
                     .bind(now_ms)
                     .bind(now_ms)
-                    .bind(deliveries);
+                    .bind(deliveries)
+                    .bind(indexed(alert.name()))
+                    .bind(indexed(target));
             }
             query.execute(&mut **c).await.map(|_| ())
         })?;

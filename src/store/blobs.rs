@@ -33,16 +33,16 @@ impl Store {
     /// A text by its hash; `None` when it never was or has aged out.
     pub async fn blob(&self, hash: &str) -> Result<Option<String>, Error> {
         let hash = hash.to_owned();
-        self.read(move |conn| {
-            Box::pin(async move {
-                let found: Option<(String,)> = db!(conn, c =>
-                    sqlx::query_as("select body from blob where hash = $1")
-                        .bind(hash).fetch_optional(&mut **c).await)?;
-                Ok(found.map(|(body,)| body))
-            })
-        })
-        .await
+        self.read(move |conn| Box::pin(async move { body(conn, &hash).await })).await
     }
+}
+
+/// A text by its hash, inside a transaction or a read.
+pub async fn body(conn: &mut Conn<'_>, hash: &str) -> Result<Option<String>, Error> {
+    let found: Option<(String,)> = db!(conn, c =>
+        sqlx::query_as("select body from blob where hash = $1")
+            .bind(hash).fetch_optional(&mut **c).await)?;
+    Ok(found.map(|(body,)| body))
 }
 
 /// Keeps a text; the same text is kept once.

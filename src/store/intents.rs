@@ -4,11 +4,14 @@
 //! without its limits counted under lock in the same transaction.
 
 use super::actions::move_on;
-use super::db::{Conn, Store, db, dialect};
-use super::{Error, key};
+use super::db::{Conn, Store, chunks, db, dialect, values};
+use super::{Error, circumstances, key, orders};
 use crate::model::action::ActionState;
+use crate::model::guard::Watch;
 use crate::model::ids::{ActionId, IncidentId};
-use crate::model::verdict::Limit;
+use crate::model::verdict::{Limit, Tier};
+use sqlx::AssertSqlSafe;
+use std::collections::BTreeSet;
 
 /// What the intent transaction reads again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -18,7 +21,12 @@ pub struct Intent {
     /// The state that the action must still be in.
     pub from: ActionState,
     pub limits: Vec<Limit>,
+    /// The number of the orders under which the call was judged.
+    pub orders_version: i64,
+    pub watch: Watch,
     pub at_ms: i64,
+    /// When its places are free again even if nobody wrote an outcome.
+    pub held_until_ms: i64,
 }
 
 impl Store {
@@ -34,54 +42,23 @@ impl Store {
         })
         .await
     }
-
-    /// Hits of each limit within its window, for a verdict before the intent is written.
-    pub async fn limit_counts(
-        &self,
-        limits: Vec<Limit>,
-        now_ms: i64,
-    ) -> Result<Vec<(Limit, i64)>, Error> {
-        self.read(move |conn| {
-            Box::pin(async move {
-                let mut counts = Vec::with_capacity(limits.len());
-                for limit in limits {
-                    let hits = hits(conn, &limit, now_ms).await?;
-                    counts.push((limit, hits));
-                }
-                Ok(counts)
-            })
-        })
-        .await
-    }
 }
 
 /// Writes the intent: everything that allowed the call is read again under lock, then the change
 /// may start once. Part of a step's transaction.
 ///
 /// # Errors
-/// `NoLonger` when a halt or the action's state forbids it, `OverLimit` with the true counts.
+/// `NoLonger` when a halt or the action's state forbids it, `OrdersChanged` when it has to be judged
+/// again, `OverLimit` with the true counts, `Held` by a guard, `Crowded` when it has to wait for
+/// others.
 pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
     refuse_when_halted(conn).await?;
+    orders::refuse_when_changed(conn, intent.orders_version).await?;
     move_on(conn, intent.action_id, intent.from, ActionState::Intended).await?;
     refuse_when_expired(conn, intent).await?;
-    let mut limits = intent.limits.clone();
-    // One order for everybody, so that two intents cannot wait for each other.
-    limits.sort_by(|a, b| a.key.cmp(&b.key));
-    let mut over = Vec::new();
-    for limit in &limits {
-        db!(conn, c => sqlx::query(
-            "insert into limit_key (name, touched_at_ms) values ($1, $2)
-             on conflict (name) do update set touched_at_ms = excluded.touched_at_ms"
-        ).bind(key(&limit.key)).bind(intent.at_ms).execute(&mut **c).await.map(|_| ()))?;
-        let count = hits(conn, limit, intent.at_ms).await?;
-        if count >= limit.max && intent.from == ActionState::Allowed {
-            over.push((limit.clone(), count));
-        }
-    }
-    if !over.is_empty() {
-        return Err(Error::OverLimit(over));
-    }
-    for limit in &limits {
+    lock(conn, intent).await?;
+    refuse_when_held(conn, intent).await?;
+    for limit in &intent.limits {
         db!(conn, c => sqlx::query(
             "insert into limit_hit (name, action_id, at_ms) values ($1, $2, $3)
              on conflict do nothing"
@@ -89,6 +66,16 @@ pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Er
             .bind(key(&limit.key))
             .bind(intent.action_id.to_string())
             .bind(intent.at_ms)
+            .execute(&mut **c).await.map(|_| ()))?;
+    }
+    for slot in &intent.watch.slots {
+        db!(conn, c => sqlx::query(
+            "insert into slot (name, action_id, taken_at_ms, until_ms) values ($1, $2, $3, $4)"
+        )
+            .bind(key(&slot.name))
+            .bind(intent.action_id.to_string())
+            .bind(intent.at_ms)
+            .bind(intent.held_until_ms)
             .execute(&mut **c).await.map(|_| ()))?;
     }
     db!(conn, c => sqlx::query(
@@ -104,14 +91,15 @@ pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Er
 /// Once a halt is stored, no intent is committed: the lock makes it wait for those under way.
 async fn refuse_when_halted(conn: &mut Conn<'_>) -> Result<(), Error> {
     let sql = dialect!(conn,
-        lite: "select value, by_whom from switch where name = 'halt'",
-        pg: "select value, by_whom from switch where name = 'halt' for share",
+        lite: "select value, by_whom, reason from switch where name = 'halt'",
+        pg: "select value, by_whom, reason from switch where name = 'halt' for share",
     );
-    let halt: Option<(String, String)> =
+    let halt: Option<(String, String, String)> =
         db!(conn, c => sqlx::query_as(sql).fetch_optional(&mut **c).await)?;
     match halt {
-        Some((value, by)) if value == "on" => {
-            Err(Error::NoLonger(format!("all changes are halted by {by}")))
+        Some((value, by, reason)) if value == "on" => {
+            let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+            Err(Error::NoLonger(format!("all changes are halted by {by}{reason}")))
         }
         Some(_) | None => Ok(()),
     }
@@ -129,9 +117,69 @@ async fn refuse_when_expired(conn: &mut Conn<'_>, intent: &Intent) -> Result<(),
     Ok(())
 }
 
-async fn hits(conn: &mut Conn<'_>, limit: &Limit, now_ms: i64) -> Result<i64, Error> {
-    let (count,): (i64,) = db!(conn, c => sqlx::query_as(
-        "select count(*) from limit_hit where name = $1 and at_ms > $2"
-    ).bind(key(&limit.key)).bind(now_ms - limit.within_ms).fetch_one(&mut **c).await)?;
-    Ok(count)
+/// Locks every name that is counted, in one order for everybody, so that two intents cannot wait for
+/// each other.
+async fn lock(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
+    let watch = &intent.watch;
+    let limits = intent.limits.iter().map(|limit| &limit.key);
+    let slots = watch.slots.iter().map(|slot| &slot.name);
+    let breakers = watch.breakers.iter().map(|breaker| &breaker.name);
+    lock_names(conn, limits.chain(slots).chain(breakers), intent.at_ms).await
+}
+
+/// Locks names until the end of the transaction: whatever is counted under them stands still.
+pub(super) async fn lock_names<'a>(
+    conn: &mut Conn<'_>,
+    names: impl Iterator<Item = &'a String>,
+    at_ms: i64,
+) -> Result<(), Error> {
+    let names: BTreeSet<_> = names.map(|name| key(name)).collect();
+    let names: Vec<_> = names.into_iter().collect();
+    for chunk in chunks(&names) {
+        let sql = format!(
+            "insert into limit_key (name, touched_at_ms) values {}
+             on conflict (name) do update set touched_at_ms = excluded.touched_at_ms",
+            values(chunk.len(), 2)
+        );
+        db!(conn, c => {
+            let mut query = sqlx::query(AssertSqlSafe(sql));
+            for name in chunk {
+                query = query.bind(name.as_ref()).bind(at_ms);
+            }
+            query.execute(&mut **c).await.map(|_| ())
+        })?;
+    }
+    Ok(())
+}
+
+/// Counts again, under lock, everything that the verdict was given under. A person's approval goes
+/// beyond limits and most guards, but not past the changes in flight.
+async fn refuse_when_held(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
+    let (watch, approved) = (&intent.watch, intent.from == ActionState::Approved);
+    let found = circumstances::find(conn, watch, &intent.limits, intent.at_ms).await?;
+    let over: Vec<(Limit, i64)> = found
+        .counts
+        .into_iter()
+        .filter(|(limit, count)| *count >= limit.max)
+        .filter(|(limit, _)| !approved || watch.strict.contains(limit))
+        .collect();
+    if !over.is_empty() {
+        return Err(Error::OverLimit(over));
+    }
+    let held = found.recent.held(watch).into_iter();
+    let held: Vec<String> = held
+        .filter(|(_, tier)| !approved || *tier == Tier::Forbidden)
+        .map(|(why, _)| why)
+        .collect();
+    if !held.is_empty() {
+        return Err(Error::Held(held.join("; ")));
+    }
+    found.recent.crowded(watch).map_or(Ok(()), |why| Err(Error::Crowded(why)))
+}
+
+/// Gives the places of a change back: it is no longer in flight.
+pub async fn give_back(conn: &mut Conn<'_>, id: ActionId) -> Result<(), Error> {
+    db!(conn, c => sqlx::query("delete from slot where action_id = $1")
+        .bind(id.to_string()).execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
 }

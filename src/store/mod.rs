@@ -8,17 +8,22 @@ pub mod actions;
 pub mod alerts;
 pub mod audit;
 pub mod blobs;
+pub mod breakers;
+pub mod checkpoints;
+pub mod circumstances;
 pub mod db;
 pub mod deliveries;
 pub mod inbox;
 pub mod incidents;
 pub mod intents;
+pub mod orders;
 pub mod outbox;
 pub mod plan;
 pub mod replicas;
 pub mod sessions;
 pub mod step;
 pub mod switches;
+pub mod system;
 pub mod timeline;
 pub mod usage;
 mod writer;
@@ -46,6 +51,16 @@ pub enum Error {
     /// The intent was not written: limits are used up. Judge again with these counts.
     #[error("a limit is reached")]
     OverLimit(Vec<(crate::model::verdict::Limit, i64)>),
+    /// The intent was not written: people gave orders since the call was judged. Judge again.
+    #[error("people gave orders meanwhile")]
+    OrdersChanged,
+    /// The intent was not written: other changes are in flight, and this one has to wait until
+    /// one has ended. Try again shortly.
+    #[error("{0}")]
+    Crowded(String),
+    /// The intent was not written: by now a guard holds changes of this kind back. Judge again.
+    #[error("{0}")]
+    Held(String),
     /// The intent was not written: what allowed the call no longer holds.
     #[error("{0}")]
     NoLonger(String),

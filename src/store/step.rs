@@ -4,7 +4,7 @@
 use super::db::{Conn, Store, db};
 use super::incidents::Lease;
 use super::timeline::{self, Head, Stream};
-use super::{Error, actions, blobs, inbox, intents, outbox, text, usage};
+use super::{Error, actions, blobs, breakers, inbox, intents, outbox, text, usage};
 use crate::crash::{self, Point};
 use crate::model::action::ActionState;
 use crate::model::alert::Severity;
@@ -25,6 +25,8 @@ pub struct Step {
     pub row: Projection,
     pub actions: Vec<Change>,
     pub intent: Option<intents::Intent>,
+    /// Changes that ended badly.
+    pub failures: Vec<breakers::Failure>,
     pub messages: Vec<Announcement>,
     pub blobs: Vec<blobs::Blob>,
     /// Added to the day's total.
@@ -71,8 +73,8 @@ impl Store {
     /// Commits a step.
     ///
     /// # Errors
-    /// `Fenced`: another worker has the incident; nothing was written. `OverLimit`, `NoLonger`:
-    /// the intent was refused; nothing was written.
+    /// `Fenced`: another worker has the incident; nothing was written. `OverLimit`, `Held`,
+    /// `Crowded`, `NoLonger`: the intent was refused; nothing was written.
     pub async fn commit(&self, step: Step) -> Result<Vec<Stored>, Error> {
         let stored =
             self.write(move |conn| Box::pin(async move { commit(conn, &step).await })).await?;
@@ -102,7 +104,12 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
     for change in &step.actions {
         match change {
             Change::Insert(row) => actions::insert(conn, row).await?,
-            Change::Move { id, from, to } => actions::move_on(conn, *id, *from, *to).await?,
+            Change::Move { id, from, to } => {
+                actions::move_on(conn, *id, *from, *to).await?;
+                if *from == ActionState::Intended {
+                    intents::give_back(conn, *id).await?;
+                }
+            }
             Change::Rejudge { id, rules_version } => {
                 actions::rejudge(conn, *id, rules_version).await?;
             }
@@ -110,6 +117,9 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
     }
     if let Some(intent) = &step.intent {
         intents::write_intent(conn, intent).await?;
+    }
+    for failure in &step.failures {
+        breakers::count(conn, failure).await?;
     }
     for announcement in &step.messages {
         outbox::queue(conn, announcement).await?;

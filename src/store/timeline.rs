@@ -17,7 +17,7 @@ impl Stream {
         Self { kind: "incident", id: id.to_string() }
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         format!("{}/{}", self.kind, self.id)
     }
 }
@@ -68,11 +68,15 @@ impl Store {
             }
             head = Head { seq, hash };
         }
+        if stream.kind == "system" {
+            let why = "the row that says where the chain ends is gone".to_owned();
+            return Ok(Some(Broken { seq: head.seq + 1, why }));
+        }
         Ok(None)
     }
 }
 
-/// Compares where the chain ends with where the incident says that it does: entries cut off at the
+/// Compares where the chain ends with where its head says that it does: entries cut off at the
 /// end, or added there, leave every link whole.
 fn unless_last(end: &Head, wanted: &Head) -> Option<Broken> {
     if end == wanted {
@@ -188,10 +192,10 @@ pub async fn append(conn: &mut Conn<'_>, stream: &Stream, links: &[Link<'_>]) ->
     Ok(())
 }
 
-/// Marks the row that [`links`] takes from the incident.
+/// Marks the row that [`links`] takes from the incident, or from the heads of other streams.
 const HEAD: i64 = 1;
 
-/// The entries, then the head that the incident keeps, in one statement: a step that commits in
+/// The entries, then the head that is kept beside them, in one statement: a step that commits in
 /// between must not look like a forgery.
 async fn links(
     conn: &mut Conn<'_>,
@@ -203,6 +207,9 @@ async fn links(
          union all
          select cast(1 as bigint), seq, cast(0 as bigint), '', head from incident
          where id = $2 and $1 = 'incident'
+         union all
+         select cast(1 as bigint), seq, cast(0 as bigint), '', head from stream_head
+         where stream_kind = $1 and stream_id = $2 and aged_out_at_ms is null
          order by 1, 2"
     ).bind(stream.kind).bind(&stream.id).fetch_all(&mut **c).await)?)
 }

@@ -3,6 +3,7 @@
 //! In: ready arguments and paths. Out: what the programs and files of this machine say. Never: a
 //! shell, a search of `PATH`, a wait without an end.
 
+mod log;
 mod mounts;
 mod proc;
 mod sweep;
@@ -14,9 +15,7 @@ use super::{Command, Error, Exit, Leaves, Ran, Reach, Tail};
 use super::{launch, process};
 use crate::safety::command::{Argv, PROGRAM_FOLDERS};
 use futures::future::BoxFuture;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -191,10 +190,7 @@ async fn blocking<T: Send + 'static>(
 
 fn tail(path: &str, bytes_max: u64) -> Result<Tail, Error> {
     let failed = |error: std::io::Error| Error::Missing(format!("cannot read {path}: {error}"));
-    // Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
-    let nonblock = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let mut file: File =
-        File::options().read(true).custom_flags(nonblock).open(path).map_err(failed)?;
+    let mut file = log::open(path)?;
     let about = file.metadata().map_err(failed)?;
     if !about.is_file() {
         return Err(Error::Missing(format!("{path} is not a regular file")));

@@ -261,5 +261,9 @@ fn place(deps: &Deps, mut call: Call) -> Result<Call, String> {
 mod testing;
 
 #[cfg(test)]
+#[path = "tests/attacks.rs"]
+mod attacks;
+
+#[cfg(test)]
 #[path = "tests/register.rs"]
 mod tests;

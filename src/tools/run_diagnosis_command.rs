@@ -6,12 +6,49 @@
 use super::{Bounds, Deps, Done, Error, Output, Tool, on_host, told};
 use crate::model::call::Call;
 use crate::model::tool::{Arg, ArgKind, Effect, ToolSpec};
-use crate::safety::command::{Argv, judge};
+use crate::safety::command::{Argv, Peer, judge};
 use crate::safety::permit::Permit;
 use crate::targets::{Exit, Ran};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
+use std::net::IpAddr;
 
+/// Names under these ends are answered at home: RFC 6762, RFC 8375, ICANN's `internal`, clusters.
+const NEAR: [&str; 6] = [".local", ".internal", ".lan", ".home.arpa", ".localhost", ".svc"];
+/// Names and addresses that everybody asks to see whether the world can be reached. Each stands for
+/// itself alone, since whatever is put in front of a name is told to its owner.
+const LANDMARKS: [&str; 30] = [
+    "1.0.0.1",
+    "1.1.1.1",
+    "8.8.4.4",
+    "8.8.8.8",
+    "9.9.9.9",
+    "208.67.222.222",
+    "2001:4860:4860::8888",
+    "2606:4700:4700::1111",
+    "api.github.com",
+    "archive.ubuntu.com",
+    "cloudflare.com",
+    "deb.debian.org",
+    "dns.google",
+    "example.com",
+    "example.net",
+    "example.org",
+    "ghcr.io",
+    "github.com",
+    "google.com",
+    "hub.docker.com",
+    "one.one.one.one",
+    "pool.ntp.org",
+    "pypi.org",
+    "quay.io",
+    "registry-1.docker.io",
+    "security.debian.org",
+    "time.google.com",
+    "www.example.com",
+    "www.google.com",
+    "www.cloudflare.com",
+];
 const COMMAND_CHARS_MAX: usize = 1_000;
 const TIMEOUT_S_MAX: i64 = 120;
 
@@ -49,13 +86,28 @@ impl RunDiagnosisCommand {
 
     async fn diagnose(&self, call: &Call, bounds: Bounds) -> Result<Done, Error> {
         let host = call.text("host").unwrap_or_default();
-        let argv = judged(call.text("command").unwrap_or_default()).map_err(Error::Tell)?;
+        let argv = self.judged(call.text("command").unwrap_or_default()).map_err(Error::Tell)?;
         let seconds = call.args.get("timeout").and_then(Value::as_u64).unwrap_or(30);
         let timeout_ms = (seconds * 1_000).min(bounds.timeout_ms);
         let reach = self.deps.targets.reach(host)?;
         let shown = argv.to_string();
         let ran = reach.diagnose(argv, timeout_ms, super::output::OUTPUT_BYTES_MAX).await?;
         Ok(Done::Output(report(host, &shown, timeout_ms, &ran)))
+    }
+
+    /// The command under the grammar, and with nobody to speak to but hosts that are known: a name
+    /// that is looked up outside carries to its owner whatever it was made of.
+    fn judged(&self, command: &str) -> Result<Argv, String> {
+        let argv = judged(command)?;
+        let listed = |peer: &&Peer| self.deps.inventory.host(&peer.name).is_some();
+        match argv.peers().iter().find(|peer| !is_near(&peer.name) && !listed(peer)) {
+            None => Ok(argv),
+            Some(Peer { name, column }) => Err(format!(
+                "`{name}` at column {column} is not allowed: a question to a host outside carries \
+                 away what it is made of; name a private address or name, or a host or address of \
+                 the inventory"
+            )),
+        }
     }
 }
 
@@ -70,7 +122,7 @@ impl Tool for RunDiagnosisCommand {
 
     fn canonical(&self, call: Call) -> Result<Call, String> {
         let mut call = on_host(&self.deps, call)?;
-        let argv = judged(call.text("command").unwrap_or_default())?;
+        let argv = self.judged(call.text("command").unwrap_or_default())?;
         call.args.insert("command".to_owned(), Value::String(argv.to_string()));
         Ok(call)
     }
@@ -87,6 +139,20 @@ impl Tool for RunDiagnosisCommand {
 
 fn judged(command: &str) -> Result<Argv, String> {
     judge(command).outcome.map_err(|refusal| refusal.to_string())
+}
+
+/// Whether a name or address cannot carry anything to strangers. Addresses of the link alone are
+/// where clouds give out credentials.
+fn is_near(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    if LANDMARKS.contains(&name.as_str()) {
+        return true;
+    }
+    match name.parse::<IpAddr>() {
+        Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_loopback(),
+        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
+        Err(_) => !name.contains('.') || NEAR.iter().any(|end| name.ends_with(end)),
+    }
 }
 
 fn report(host: &str, command: &str, timeout_ms: u64, ran: &Ran) -> Output {

@@ -4,6 +4,7 @@
 
 use super::Web;
 use super::error::Error;
+use super::visible;
 use super::visitor::Visitor;
 use crate::approval::Role;
 use crate::clock::format_ms;
@@ -19,25 +20,48 @@ pub struct Chrome {
     pub who: Option<(String, Role)>,
     /// Empty for whoever has no session.
     pub csrf: String,
-    /// Who halted everything, and since when.
-    pub halted: Option<(String, String)>,
+    /// Who halted everything, since when, and why.
+    pub halted: Option<Halted>,
+    /// The halt file of this process, and its reason.
+    pub halt_file: Option<(String, String)>,
     /// Seconds after which the page loads itself again; 0 for never.
     pub reload_s: u32,
+}
+
+/// A halt in words.
+pub struct Halted {
+    pub by: String,
+    pub since: String,
+    pub reason: String,
 }
 
 impl Chrome {
     /// The frame for somebody who is not known, or when the store may be away.
     pub fn for_stranger(web: &Web) -> Self {
-        Self { w: words(web), who: None, csrf: String::new(), halted: None, reload_s: 0 }
+        Self {
+            w: words(web),
+            who: None,
+            csrf: String::new(),
+            halted: None,
+            halt_file: None,
+            reload_s: 0,
+        }
     }
 
     /// The frame for a visitor.
     pub async fn of(web: &Web, visitor: &Visitor) -> Result<Self, Error> {
-        let halt = web.deps()?.store.halt().await?;
+        let deps = web.deps()?;
+        let halt = deps.store.halt().await?;
+        let file = (deps.standing.halt_file)();
         Ok(Self {
             who: visitor.principal().map(|who| (who.name.clone(), who.role)),
             csrf: visitor.csrf().to_owned(),
-            halted: halt.map(|halt| (halt.by, format_ms(halt.at_ms))),
+            halted: halt.map(|halt| Halted {
+                by: visible(&halt.by),
+                since: format_ms(halt.at_ms),
+                reason: visible(&halt.reason),
+            }),
+            halt_file: file.map(|file| (visible(&file.path), visible(&file.reason))),
             ..Self::for_stranger(web)
         })
     }
@@ -80,6 +104,12 @@ pub struct Words {
     pub wrong: &'static str,
     pub nobody: &'static str,
     pub halted_by: &'static str,
+    pub orders: &'static str,
+    pub halt: &'static str,
+    pub resume: &'static str,
+    pub in_flight: &'static str,
+    pub holds: &'static str,
+    pub quarantine: &'static str,
     pub problem: &'static str,
     pub report: &'static str,
     pub timeline: &'static str,
@@ -131,6 +161,12 @@ static ENGLISH: Words = Words {
     wrong: "This name and password do not fit.",
     nobody: "Nobody can decide here yet, because no users exist. Run this on the server:",
     halted_by: "All changes are halted by",
+    orders: "Orders",
+    halt: "Halt every change",
+    resume: "Let changes go on",
+    in_flight: "Changes in flight",
+    holds: "Holds",
+    quarantine: "Rules in quarantine",
     problem: "That did not work",
     report: "Report",
     timeline: "Timeline",
@@ -175,6 +211,12 @@ static CHINESE: Words = Words {
     wrong: "用户名或密码不正确。",
     nobody: "尚无用户,因此无人可以决定。请在服务器上运行:",
     halted_by: "所有变更已被暂停,操作人:",
+    orders: "管控",
+    halt: "暂停所有变更",
+    resume: "恢复变更",
+    in_flight: "进行中的变更",
+    holds: "保留",
+    quarantine: "隔离的规则",
     problem: "操作未成功",
     report: "报告",
     timeline: "时间线",

@@ -62,6 +62,9 @@ fn words(entry: &Entry) -> (String, Option<String>) {
         }
         Entry::Expired { .. } => plain("nobody answered in time".to_owned()),
         Entry::Superseded { why, .. } => plain(why.clone()),
+        Entry::HeldBack { why, until_ms, .. } => {
+            plain(format!("waits for other changes, until {}: {why}", format_ms(*until_ms)))
+        }
         Entry::IntentWritten { start_before_ms, .. } => {
             plain(format!("starts before {} or not at all", format_ms(*start_before_ms)))
         }

@@ -228,6 +228,9 @@ impl From<store::Error> for Error {
             }
             store::Error::Fenced
             | store::Error::OverLimit(_)
+            | store::Error::OrdersChanged
+            | store::Error::Crowded(_)
+            | store::Error::Held(_)
             | store::Error::NoLonger(_)
             | store::Error::Conflict(_)
             | store::Error::Corrupt(_) => Self::Internal(error.to_string()),

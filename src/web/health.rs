@@ -45,12 +45,15 @@ pub async fn ready(State(web): State<Web>) -> Response {
     }
     let ready = missing.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let mut body = json!({"ready": ready, "not_ready": missing});
+    let mut said = json!({"ready": ready, "not_ready": missing});
+    // Such a server takes alerts and looks, so it is ready; but whoever looks should know.
     if let Some(rules) = degraded {
-        // Alerts are taken and judged all the same, so it is no reason to send them elsewhere.
-        body["degraded"] = json!({ "rules": rules });
+        said["degraded"] = json!({ "rules": rules });
     }
-    (status, Json(body)).into_response()
+    if web.deps().is_ok_and(|deps| (deps.standing.halt_file)().is_some()) {
+        said["halt_file"] = json!("no change starts in this process while the halt file exists");
+    }
+    (status, Json(said)).into_response()
 }
 
 /// Why a probe failed, without the database's own words: anybody may read this.

@@ -23,6 +23,8 @@ pub async fn scrape(State(web): State<Web>) -> Response {
             text = process.render();
         }
         of_policy(&mut text, deps);
+        let file = f64::from(u8::from((deps.standing.halt_file)().is_some()));
+        gauge(&mut text, "watchkeeper_halt_file", "", file);
         match tokio::time::timeout(READ_WITHIN, of_store(&web, deps)).await {
             Ok(Ok(of_store)) => text.push_str(&of_store),
             Ok(Err(error)) => tracing::warn!(%error, "cannot read metrics from the store"),
@@ -79,8 +81,18 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
         let _ = writeln!(out, "watchkeeper_rules_replicas{{version=\"{version}\"}} {count}");
     }
 
+    header(out, "watchkeeper_breaker_open");
+    for (name, until_ms) in store.breakers().await? {
+        let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let open = u8::from(until_ms > now_ms);
+        let _ = writeln!(out, "watchkeeper_breaker_open{{breaker=\"{name}\"}} {open}");
+    }
+
     let halted = store.halt().await?.is_some();
     gauge(out, "watchkeeper_halted", "", f64::from(u8::from(halted)));
+    let orders = store.orders(now_ms).await?;
+    gauge(out, "watchkeeper_holds", "", orders.holds.len() as f64);
+    gauge(out, "watchkeeper_quarantined_rules", "", orders.quarantined.len() as f64);
     Ok(text)
 }
 

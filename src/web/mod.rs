@@ -15,9 +15,11 @@ mod error;
 mod forms;
 mod halt;
 mod health;
+mod holds;
 mod incidents;
 mod metrics;
 mod openapi;
+mod orders;
 mod outer;
 mod peer;
 mod policy;
@@ -26,6 +28,7 @@ mod routes;
 mod server;
 mod session;
 mod sign_in;
+mod system;
 mod tls;
 mod visible;
 mod visitor;
@@ -42,6 +45,8 @@ use crate::config::Settings;
 use crate::ingest::Ingest;
 use crate::model::alert::Labels;
 use crate::model::entity::Located;
+use crate::model::orders::{FileHalt, PolicySummary};
+use crate::model::verdict::Autonomy;
 use crate::redact::Redactor;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -64,8 +69,30 @@ pub struct Deps {
     pub locate: Locator,
     /// The policy in force; `None` where there is none to take over.
     pub policy: Option<Arc<dyn PolicyDoor>>,
+    pub standing: Standing,
     /// Metrics of the process; those about the store are read at each scrape.
     pub metrics: Option<PrometheusHandle>,
+}
+
+/// What stands in this process beside the store.
+#[derive(Clone)]
+pub struct Standing {
+    /// The halt file, if it is there now.
+    pub halt_file: Arc<dyn Fn() -> Option<FileHalt> + Send + Sync>,
+    /// The rules in force.
+    pub policy: Arc<dyn Fn() -> PolicySummary + Send + Sync>,
+}
+
+impl Default for Standing {
+    /// No halt file, and no rules.
+    fn default() -> Self {
+        let none = PolicySummary {
+            rules_version: String::new(),
+            autonomy: Autonomy::Observe,
+            rules: Vec::new(),
+        };
+        Self { halt_file: Arc::new(|| None), policy: Arc::new(move || none.clone()) }
+    }
 }
 
 /// Finds the targets that the labels of alerts name, for the report.

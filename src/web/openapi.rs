@@ -31,11 +31,13 @@ enum Body {
     Alerts,
     Decision,
     Reason,
+    Held,
+    Rule,
     Form,
 }
 
 use Access::{Open, Reader, Responder, Sender};
-use Body::{Alerts, Decision, Form, None as No, Reason};
+use Body::{Alerts, Decision, Form, Held, None as No, Reason, Rule};
 
 const OPERATIONS: &[Operation] = &[
     (
@@ -151,14 +153,63 @@ const OPERATIONS: &[Operation] = &[
         No,
         &[200, 401, 403],
     ),
+    ("get", "/orders", "Halt, holds and quarantine as a page", Reader, &[], No, &[200, 303, 401]),
+    ("post", "/halt", "Halt by form", Responder, &[], Form, &[303, 401, 403]),
+    ("post", "/resume", "Resume by form (role sre)", Responder, &[], Form, &[303, 401, 403]),
+    (
+        "get",
+        "/api/v1/holds",
+        "Holds in force; with all=true those that ended, too",
+        Reader,
+        &["all"],
+        No,
+        &[200, 400, 401],
+    ),
+    ("post", "/api/v1/holds", "Hold targets", Responder, &[], Held, &[200, 400, 401, 403]),
+    (
+        "delete",
+        "/api/v1/holds/{id}",
+        "End a hold before its time (role sre)",
+        Responder,
+        &[],
+        No,
+        &[200, 401, 403, 404],
+    ),
     (
         "get",
         "/api/v1/policy",
-        "The policy in force, here and on every replica",
+        "Rules in force here and on every replica, rules in quarantine",
         Reader,
         &[],
         No,
-        &[200, 401, 503],
+        &[200, 401],
+    ),
+    (
+        "post",
+        "/api/v1/policy/quarantine",
+        "Let a rule ask from now on",
+        Responder,
+        &[],
+        Rule,
+        &[200, 400, 401, 403],
+    ),
+    (
+        "delete",
+        "/api/v1/policy/quarantine",
+        "Lift the quarantine of a rule (role sre)",
+        Responder,
+        &["rule"],
+        No,
+        &[200, 400, 401, 403],
+    ),
+    (
+        "get",
+        "/api/v1/system/timeline",
+        "What happened to the system itself, chained",
+        Reader,
+        &["after", "limit"],
+        No,
+        &[200, 400, 401],
     ),
     ("get", "/api/v1/openapi.json", "This document", Open, &[], No, &[200]),
     ("get", "/healthz", "The process lives", Open, &[], No, &[200]),
@@ -226,6 +277,8 @@ fn described(operation: &Operation) -> Value {
         Body::Alerts => ("application/json", "Alerts"),
         Body::Decision => ("application/json", "Decision"),
         Body::Reason => ("application/json", "Reason"),
+        Body::Held => ("application/json", "Hold"),
+        Body::Rule => ("application/json", "Quarantine"),
         Body::Form => ("application/x-www-form-urlencoded", "Form"),
     };
     let schema = json!({"$ref": format!("#/components/schemas/{schema}")});
@@ -278,6 +331,12 @@ fn schemas() -> Value {
         }}},
         "Decision": {"type": "object", "properties": {"comment": text, "call_hash": text}},
         "Reason": {"type": "object", "properties": {"reason": text}},
+        "Hold": {"type": "object", "required": ["match", "for"], "properties": {
+            "match": text, "for": text, "reason": text,
+        }},
+        "Quarantine": {"type": "object", "required": ["rule"], "properties": {
+            "rule": text, "reason": text,
+        }},
         "Form": {"type": "object", "additionalProperties": text},
         "Alerts": {
             "type": "object",

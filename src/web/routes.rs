@@ -1,8 +1,8 @@
 //! Every route in one list, which the OpenAPI document and the tests are held to.
 
 use super::{
-    Web, actions, chrome, confirm, console, error::Error, halt, health, incidents, metrics,
-    openapi, outer, policy, report, sign_in, webhook,
+    Web, actions, chrome, confirm, console, error::Error, halt, health, holds, incidents, metrics,
+    openapi, orders, outer, policy, report, sign_in, system, webhook,
 };
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -30,6 +30,9 @@ routes! {
     post "/incidents/{id}/acknowledge" => incidents::acknowledge_by_form,
     get "/confirm/{id}" => confirm::show,
     post "/confirm/{id}" => confirm::decide,
+    get "/orders" => orders::page,
+    post "/halt" => halt::halt_by_form,
+    post "/resume" => halt::resume_by_form,
     get "/login" => sign_in::form,
     post "/login" => sign_in::submit,
     post "/logout" => sign_in::out,
@@ -47,7 +50,13 @@ routes! {
     get "/api/v1/halt" => halt::show,
     post "/api/v1/halt" => halt::halt,
     delete "/api/v1/halt" => halt::resume,
+    get "/api/v1/holds" => holds::list,
+    post "/api/v1/holds" => holds::add,
+    delete "/api/v1/holds/{id}" => holds::remove,
     get "/api/v1/policy" => policy::show,
+    post "/api/v1/policy/quarantine" => policy::quarantine,
+    delete "/api/v1/policy/quarantine" => policy::release,
+    get "/api/v1/system/timeline" => system::timeline,
     get "/api/v1/openapi.json" => openapi::document,
 
     get "/healthz" => health::alive,

@@ -28,6 +28,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("tools", &["targets", "safety", "clients"]),
     ("targets", &["safety"]),
     // Side rooms: they are told what to do and ask nobody but the store.
+    ("audit", &["store", "clients"]),
     ("notify", &["store", "clients"]),
     ("approval", &["store"]),
     ("report", &[]),

@@ -2,10 +2,13 @@
 
 mod given;
 
+pub use given::many_steps;
+
 mod actions;
 mod chain;
 mod deliveries;
 mod engine;
+mod guards;
 mod incidents;
 mod outbox;
 mod people;

@@ -15,6 +15,8 @@ pub mod fake_prometheus;
 pub mod fake_slack;
 pub mod fake_smtp;
 mod model_rules;
+pub mod obedient;
+pub mod planted;
 pub mod process;
 pub mod real;
 pub mod world;

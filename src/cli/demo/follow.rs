@@ -147,6 +147,7 @@ fn words(entry: &Entry) -> Vec<String> {
         }),
         Entry::Expired { .. } => one("nobody answered in time; it is not done".into()),
         Entry::Superseded { why, .. } => one(format!("not done after all: {why}")),
+        Entry::HeldBack { why, .. } => one(format!("waits for other changes to end: {why}")),
         Entry::IntentWritten { .. } => one("writes down that it starts, then starts".into()),
         Entry::OutcomeRecorded { outcome, text, duration_ms, .. } => {
             let (text, took) = (one_line(text), seconds(*duration_ms));

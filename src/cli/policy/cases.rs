@@ -8,6 +8,7 @@ use crate::model::alert::Labels;
 use crate::model::call::Call;
 use crate::safety::checker::Firing;
 use crate::safety::command::{self, Role, WordVerdict};
+use chrono::{DateTime, FixedOffset};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -32,6 +33,8 @@ pub struct Question {
     pub firing: Option<bool>,
     /// Whether the mind has looked at the target, through every source.
     pub looked: Option<bool>,
+    /// The time that is supposed; freezes depend on it.
+    pub at: Option<DateTime<FixedOffset>>,
     /// What `policy test` compares with; no part of the question.
     pub expect: Option<String>,
 }
@@ -96,6 +99,7 @@ impl Question {
                 Some(true) => None,
                 Some(false) => Some(Vec::new()),
             },
+            at_ms: self.at.map_or(usual.at_ms, |at| at.timestamp_millis()),
             ..usual.clone()
         }
     }

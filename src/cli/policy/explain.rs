@@ -32,7 +32,8 @@ pub struct Explain {
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
     /// Read questions from standard input, one JSON object a line: {"tool": …, "args": …} or
-    /// {"command": …}, optionally with state, labels, trusted, firing, looked, id; answer each with a line.
+    /// {"command": …}, optionally with state, labels, trusted, firing, looked, at, id; answer each
+    /// with a line.
     #[arg(long, conflicts_with_all = ["what", "args", "host"])]
     stdin: bool,
     /// Where a command line would run [default: the first local host of the inventory].
@@ -73,6 +74,9 @@ pub struct Suppose {
     /// Facts of the service in place of the inventory's, e.g. '{"protected":true}'.
     #[arg(long, value_name = "JSON")]
     service_facts: Option<String>,
+    /// Suppose this time, e.g. 2026-12-24T18:00:00+01:00; freezes depend on it [default: now].
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    at: Option<i64>,
     /// Judge under this rules file [default: the configured one].
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
@@ -154,11 +158,18 @@ impl Suppose {
             firing: if self.not_firing { Firing::NotFiring } else { Firing::Confirmed },
             wanted: if self.person { Wanted::Person } else { Wanted::Rules },
             seen: self.not_looked.then(Vec::new),
-            at_ms: Clock::system().now_ms(),
+            at_ms: self.at.unwrap_or_else(|| Clock::system().now_ms()),
             host: facts(&self.host_facts, "--host-facts")?,
             service: facts(&self.service_facts, "--service-facts")?,
         })
     }
+}
+
+/// A time as RFC 3339 writes it, in milliseconds.
+fn moment(text: &str) -> Result<i64, String> {
+    let at = chrono::DateTime::parse_from_rfc3339(text);
+    at.map(|at| at.timestamp_millis())
+        .map_err(|_| format!("'{text}' is not a time; write e.g. 2026-12-24T18:00:00+01:00"))
 }
 
 fn object(text: &str, flag: &str) -> Result<Map<String, Value>> {

@@ -1,14 +1,15 @@
 //! `watchkeeper policy`: the safety rules as something that can be asked, tested and tried.
 //!
-//! In: the configuration files, for the past also the database, read only. Out: verdicts of the
-//! same checker that the server uses. Never: a call that runs, a write. To add a verb, write its
-//! file and its line in [`Verb`].
+//! In: the configuration files, for the past also the database, read only; for orders the running
+//! server. Out: verdicts of the same checker that the server uses. Never: a call that runs, a write
+//! but by the server. To add a verb, write its file and its line in [`Verb`].
 
 mod cases;
 mod evidence;
 mod explain;
 mod judge;
 mod lines;
+mod orders;
 mod past;
 mod propose;
 mod readiness;
@@ -33,6 +34,12 @@ pub enum Verb {
     Readiness(readiness::Readiness),
     /// Suggest rules for what people have approved again and again; a person merges them.
     Suggest(suggest::Suggest),
+    /// The rules of the running server, and which of them are in quarantine.
+    State(orders::State),
+    /// Let a rule ask from now on where it would have let a change run.
+    Quarantine(orders::Quarantine),
+    /// Lift the quarantine of a rule.
+    Unquarantine(orders::Unquarantine),
 }
 
 pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
@@ -42,5 +49,8 @@ pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
         Verb::Simulate(simulate) => simulate::run(global, &simulate),
         Verb::Readiness(readiness) => readiness::run(global, &readiness),
         Verb::Suggest(suggest) => suggest::run(global, &suggest),
+        Verb::State(state) => orders::state(global, &state),
+        Verb::Quarantine(order) => orders::quarantine(global, &order),
+        Verb::Unquarantine(order) => orders::unquarantine(global, &order),
     }
 }

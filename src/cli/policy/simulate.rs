@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Reasons that are found again from the file and the facts; others, such as a halt, stay.
-const FOUND_AGAIN: [&str; 13] = [
+const FOUND_AGAIN: [&str; 16] = [
     "rule: ",
     "default: ",
     "floor: ",
@@ -35,6 +35,9 @@ const FOUND_AGAIN: [&str; 13] = [
     "autonomy",
     "level: ",
     "person",
+    "freeze: ",
+    "blast radius: ",
+    "recurrence: ",
 ];
 
 #[derive(Args)]

@@ -151,7 +151,8 @@ fn cases(judge: &Judge, path: &Path, problems: &mut Vec<Problem>) -> Vec<Tested>
         let at = format!("cases.{nth}");
         match &case.expect {
             Some(expected) if EXPECTED.contains(&expected.as_str()) => {
-                let answer = case.ask(judge, &Facts::default()).answer;
+                let usual = Facts { at_ms: judge.quiet_ms(), ..Facts::default() };
+                let answer = case.ask(judge, &usual).answer;
                 let problem = positions.problem(&at, "");
                 tested.push(compared(place(&problem), case, expected, &answer));
             }

@@ -85,6 +85,7 @@ impl Case {
             | Entry::Counted { .. }
             | Entry::Expired { .. }
             | Entry::Superseded { .. }
+            | Entry::HeldBack { .. }
             | Entry::IntentWritten { .. }
             | Entry::OutcomeRecorded { .. } => self.apply_to_action(&stored.entry, at_ms),
             Entry::Unknown(_) => {}
@@ -244,6 +245,9 @@ impl Case {
                 action.state = ActionState::Superseded;
                 action.outcome = Some(why.clone());
             }),
+            Entry::HeldBack { action_id, why: _, until_ms } => {
+                self.with_action(*action_id, |action| action.waits_until_ms = Some(*until_ms));
+            }
             Entry::IntentWritten { action_id, start_before_ms: _ } => {
                 self.with_action(*action_id, |action| {
                     action.state = ActionState::Intended;
@@ -292,6 +296,7 @@ impl Case {
             decided_by: None,
             decided_at_ms: None,
             comment: None,
+            waits_until_ms: None,
             intended_at_ms: None,
             ended_at_ms: None,
             outcome: None,

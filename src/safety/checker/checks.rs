@@ -1,7 +1,7 @@
 //! The reasons that depend on more than the call: targets, grants, provenance, the second source,
 //! limits, halts, a mind that asks for a person.
 
-use super::{Firing, Halt, Request, shown};
+use super::{Firing, Halt, Request, because, shown};
 use crate::model::action::{Risk, Wanted};
 use crate::model::call::canonical;
 use crate::model::entity::{HostFacts, ServiceFacts};
@@ -171,11 +171,7 @@ pub(super) fn limits(
             let limit = limited.on(&rule.name, subject.target);
             let count = counts(&limit);
             let tier = if count >= limit.max { Tier::Confirm } else { Tier::Safe };
-            let used = match count {
-                i64::MAX => "an unknown number".to_owned(),
-                count => count.to_string(),
-            };
-            let note = format!("{used} of {} in {}", limit.max, limited.within);
+            let note = format!("{} of {} in {}", used(count), limit.max, limited.within);
             weighed.push(format!("limit: {}", limit.key), tier, note);
             limits.push(limit);
         }
@@ -183,11 +179,20 @@ pub(super) fn limits(
     limits
 }
 
+/// How often a limit was used, in words.
+pub(super) fn used(count: i64) -> String {
+    match count {
+        i64::MAX => "an unknown number".to_owned(),
+        count => count.to_string(),
+    }
+}
+
 pub(super) fn halt(halt: Halt<'_>, weighed: &mut Weighed<'_>) {
     match halt {
         Halt::Running => {}
-        Halt::Halted { by } => {
-            weighed.push("halt", Tier::Forbidden, format!("halted by {}", shown(by)));
+        Halt::Halted { by, reason } => {
+            let note = because(format!("halted by {}", shown(by)), reason);
+            weighed.push("halt", Tier::Forbidden, note);
         }
     }
 }
@@ -197,6 +202,10 @@ pub(super) fn person(wanted: Wanted, weighed: &mut Weighed<'_>) {
         Wanted::Rules => {}
         Wanted::Person => {
             weighed.push("person", Tier::Confirm, "the mind asked for a person");
+        }
+        Wanted::Waited => {
+            let note = "it waited in vain for other changes to end";
+            weighed.push("person", Tier::Confirm, note);
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Verdicts as tables: one world in which a restart is safe, and everything that changes it.
 
+mod change;
+mod conditions;
+mod guards;
 mod properties;
 mod world;
 
@@ -26,6 +29,7 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
         place: source.words().into(),
     };
     let key = "restart one service|host=web1|service=nginx.service";
+    let again = "recurrence: restart_service|host=web1|service=nginx.service";
     assert_eq!(
         record,
         VerdictRecord {
@@ -41,6 +45,18 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
                 reason("second source", "Prometheus has the alert firing too"),
                 reason(&format!("limit: {key}"), "0 of 3 in 1h"),
                 reason(&format!("limit: {key}"), "0 of 6 in 24h"),
+                reason("freeze: 0 12 23 12 * UTC", "next from Wed 2026-12-23 12:00 UTC"),
+                reason("blast radius: writes at once", "0 of 2 in flight"),
+                reason("blast radius: service=nginx.service", "0 of 1 in flight"),
+                reason("blast radius: region=-", "0 of 1 in flight"),
+                reason("blast radius: fleet", "0 of 10 in 1h"),
+                reason(again, "0 of 8 in 7d"),
+                reason("breaker: restart_service|class=web", "closed"),
+                reason("breaker: everywhere", "closed"),
+                reason(
+                    "common cause: \"ServiceDown\"",
+                    "fires on 0 targets in 10m; 3 have one cause"
+                ),
                 reason("autonomy", "act: safe writes run by themselves"),
                 reason(
                     "level: alertname=~\"DiskSpaceLow|ServiceDown|PoolExhausted|QueueBacklog\"",
@@ -50,6 +66,8 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
             limits: vec![
                 Limit { key: key.into(), max: 3, within_ms: 3_600_000 },
                 Limit { key: key.into(), max: 6, within_ms: 86_400_000 },
+                Limit { key: "blast radius: fleet".into(), max: 10, within_ms: 3_600_000 },
+                Limit { key: again.into(), max: 8, within_ms: 604_800_000 },
             ],
             approvals: Approvals::default(),
             rules_version: world.checker.rules().version().to_owned(),
@@ -158,6 +176,18 @@ fn each_fact_alone_makes_a_safe_restart_ask_or_refuse() {
              says the inventory",
         ),
         (
+            World {
+                service: Some(ServiceFacts {
+                    name: "cache".into(),
+                    unit: "cache.service".into(),
+                    ..nginx()
+                }),
+                ..base()
+            },
+            refuse,
+            "target: service \"nginx\" is not in the inventory",
+        ),
+        (
             World { service: Some(ServiceFacts { unit: "ssh".into(), ..nginx() }), ..base() },
             refuse,
             "floor: remote access: ssh is never changed",
@@ -169,6 +199,11 @@ fn each_fact_alone_makes_a_safe_restart_ask_or_refuse() {
             },
             refuse,
             "call: 'reason' is missing: ",
+        ),
+        (
+            World::clean(json!({"host": "web1", "paths": ["/var/log/nginx"]})),
+            refuse,
+            "call: a default is not written into the call",
         ),
         (
             World { spec: None, ..base() },
@@ -273,6 +308,23 @@ fn a_tool_that_nobody_provides_gets_the_default_for_unknown_tools() {
     );
     let rotate = World::new("rotate_widgets", json!({"host": "web1"}));
     assert_eq!(rotate.told(), (Decision::Ask, "default: write: no rule matches".into()));
+}
+
+/// Without a spec nobody knows what an argument is, but for those of the usual names.
+#[test]
+fn only_host_and_service_of_an_unprovided_tool_are_traced_by_the_inventory() {
+    let untraced = |args: Value| -> Vec<String> {
+        let call = Call::new("reboot", args);
+        let record = World { call, spec: None, ..World::restart() }.record();
+        let of = record
+            .matched
+            .into_iter()
+            .filter_map(|reason| reason.source.strip_prefix("provenance: ").map(str::to_owned));
+        of.collect()
+    };
+    assert_eq!(untraced(json!({"host": "web1", "service": "nginx"})), Vec::<String>::new());
+    assert_eq!(untraced(json!({"host": "nginx", "service": "web1"})), ["host", "service"]);
+    assert_eq!(untraced(json!({"machine": "web1", "unit": "nginx"})), ["machine", "unit"]);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use super::lexer::{self, Word};
 use super::pattern::distance;
 use super::table::{self, Form, Table};
 use super::walk::{self, Walk};
-use super::{Argv, Judgement, Reach, Refusal, Role, WordJudgement, WordVerdict};
+use super::{Argv, Judgement, Peer, Reach, Refusal, Role, WordJudgement, WordVerdict};
+use std::net::IpAddr;
 
 /// Judges one command line.
 pub fn judge(line: &str) -> Judgement {
@@ -27,6 +28,7 @@ pub(super) fn judge_with(table: &Table, words: Result<Vec<Word>, Refusal>) -> Ju
     let Some((name, form)) = table.program(&words[0].text) else {
         return refused(&words, Vec::new(), 0, unknown_program(table, &words[0]));
     };
+    let words = without_added(form, words);
     match walk::follow(form, &words) {
         Ok(walk) => {
             let argv = make(name, form, &walk, &words);
@@ -36,14 +38,32 @@ pub(super) fn judge_with(table: &Table, words: Result<Vec<Word>, Refusal>) -> Ju
     }
 }
 
+/// Leaves out what the judge itself puts in front, so that a judged line can be judged again.
+fn without_added(form: &Form, mut words: Vec<Word>) -> Vec<Word> {
+    let end = 1 + form.add.len();
+    let added = words.get(1..end).unwrap_or_default().iter().map(|word| &word.text);
+    if added.eq(&form.add) {
+        words.drain(1..end);
+    }
+    words
+}
+
 fn make(name: &str, form: &Form, walk: &Walk<'_>, words: &[Word]) -> Argv {
     let added = form.add.iter().filter(|word| !walk.seen.contains(word)).cloned();
     Argv {
         program: name.to_owned(),
         args: added.chain(words[1..].iter().map(|word| word.text.clone())).collect(),
         paths: walk.paths.clone(),
+        peers: peers(walk),
         reach: if walk.network { Reach::Network } else { Reach::Local },
     }
+}
+
+/// A program that only resolves names sends nothing to an address.
+fn peers(walk: &Walk<'_>) -> Vec<Peer> {
+    let is_address = |peer: &Peer| peer.name.parse::<IpAddr>().is_ok();
+    let all = walk.hosts.iter();
+    all.filter(|peer| walk.network || (walk.resolves && !is_address(peer))).cloned().collect()
 }
 
 fn refused(

@@ -6,6 +6,7 @@
 
 use std::net::IpAddr;
 
+use super::shapes::Shape;
 use crate::safety::paths::{self, Access};
 
 /// Longest value of any kind.
@@ -66,6 +67,10 @@ pub enum Kind {
     ResourceOutput,
     /// `endpoint`: `lsof -i`'s `TCP@host:port`.
     Endpoint,
+    /// `hostport`: `db1:5432`
+    HostPort,
+    /// A small language of its own: `sedprint`, `awkprint`, `jqpath`, `healthurl` and others.
+    Shape(Shape),
     /// `a|b`: the first that accepts.
     Any(Vec<Kind>),
 }
@@ -167,8 +172,47 @@ impl Kind {
                     || ["jsonpath=", "custom-columns="].iter().any(|p| text.starts_with(p))
             }
             Kind::Endpoint => is_endpoint(text),
+            Kind::HostPort => text
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| is_host(host) && Kind::Int(1, 65_535).fits(port)),
+            Kind::Shape(shape) => shape.fits(text),
             Kind::Path(_) | Kind::Any(_) => false,
         }
+    }
+
+    /// The hosts that an accepted value names, as a program would look them up.
+    pub fn hosts<'t>(&self, text: &'t str) -> Vec<&'t str> {
+        if let Kind::Any(kinds) = self {
+            let kind = kinds.iter().find(|kind| kind.accept(text).is_ok());
+            return kind.map(|kind| kind.hosts(text)).unwrap_or_default();
+        }
+        if *self == Kind::Host {
+            return vec![text];
+        }
+        if *self == Kind::HostPort {
+            return text.rsplit_once(':').map(|(host, _)| host).into_iter().collect();
+        }
+        if *self == Kind::Server {
+            return text.strip_prefix('@').into_iter().collect();
+        }
+        if *self == Kind::Endpoint {
+            let host =
+                text.split_once('@').map(|(_, rest)| rest.rsplit_once(':').unwrap_or((rest, "")));
+            return host
+                .into_iter()
+                .map(|(host, _)| host)
+                .filter(|host| !host.is_empty())
+                .collect();
+        }
+        if *self == Kind::Filter {
+            // Words of the filter's own language hold no dot, and addresses no letter beside one.
+            let parts = text.split(|c: char| !(c.is_ascii_alphanumeric() || "._-*".contains(c)));
+            let name = |part: &&str| {
+                part.contains('.') && part.contains(|c: char| c.is_ascii_alphabetic())
+            };
+            return parts.filter(name).collect();
+        }
+        Vec::new()
     }
 
     /// Says what is expected, to follow "it should be".
@@ -205,6 +249,8 @@ impl Kind {
             Kind::Resource => "a resource such as pods or deploy/api, never secrets".to_owned(),
             Kind::ResourceOutput => "wide, name, yaml, json, jsonpath=… or custom-columns=…".into(),
             Kind::Endpoint => "an address such as :443 or TCP@10.0.0.1:5432".to_owned(),
+            Kind::HostPort => "a host and a port such as db1:443".to_owned(),
+            Kind::Shape(shape) => shape.describe().to_owned(),
             Kind::Any(kinds) => kinds.iter().map(Kind::describe).collect::<Vec<_>>().join(", or "),
         }
     }

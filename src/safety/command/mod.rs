@@ -10,6 +10,7 @@ mod kind;
 mod lexer;
 mod notation;
 pub(crate) mod pattern;
+mod shapes;
 mod table;
 mod walk;
 
@@ -100,12 +101,20 @@ pub struct PathUse {
     column: usize,
 }
 
+/// A host that a command would look up or speak to: its very name may carry something away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    pub name: String,
+    pub column: usize,
+}
+
 /// A judged command. Made only by the judge; run it exactly as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Argv {
     program: String,
     args: Vec<String>,
     paths: Vec<PathUse>,
+    peers: Vec<Peer>,
     reach: Reach,
 }
 
@@ -128,6 +137,11 @@ impl Argv {
     /// Returns whom the command speaks to.
     pub fn reach(&self) -> Reach {
         self.reach
+    }
+
+    /// Returns the hosts that it would look up or speak to. Whoever knows the hosts decides.
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
     }
 
     /// Returns the paths among the arguments. A target resolves each and asks `check_resolved`.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::kind::Kind;
+use super::shapes::Shape;
 use crate::safety::paths::Access;
 
 /// Named lists and kinds that the table's files share.
@@ -179,6 +180,13 @@ fn simple(name: &str) -> Result<Kind, String> {
         "resource" => Kind::Resource,
         "resourceoutput" => Kind::ResourceOutput,
         "endpoint" => Kind::Endpoint,
+        "hostport" => Kind::HostPort,
+        "sedprint" => Kind::Shape(Shape::SedPrint),
+        "awkprint" => Kind::Shape(Shape::AwkPrint),
+        "jqpath" => Kind::Shape(Shape::JqPath),
+        "healthurl" => Kind::Shape(Shape::HealthUrl),
+        "curlformat" => Kind::Shape(Shape::CurlFormat),
+        "showline" => Kind::Shape(Shape::ShowLine),
         // 2^22, the most that Linux numbers (`PID_MAX_LIMIT` in `linux/threads.h`).
         "pid" => Kind::Int(1, 4_194_304),
         "port" => Kind::Int(1, 65_535),

@@ -18,6 +18,8 @@ const FILES: &[(&str, &str)] = &[
     ("hardware.yaml", include_str!("programs/hardware.yaml")),
     ("services.yaml", include_str!("programs/services.yaml")),
     ("host.yaml", include_str!("programs/host.yaml")),
+    ("content.yaml", include_str!("programs/content.yaml")),
+    ("runtimes.yaml", include_str!("programs/runtimes.yaml")),
 ];
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -66,6 +68,8 @@ struct FormSpec {
     r#try: Option<String>,
     style: Option<Style>,
     network: Option<String>,
+    /// Names are looked up, and nothing else is sent.
+    resolves: Option<String>,
     flags: String,
     args: Option<String>,
     /// Flags that must be there; alternatives separated by blanks.
@@ -92,6 +96,7 @@ pub struct Form {
     pub nearest: Option<String>,
     pub style: Style,
     pub network: bool,
+    pub resolves: bool,
     pub flags: BTreeMap<String, Takes>,
     pub args: Option<Vec<Vec<Slot>>>,
     pub require: Vec<Vec<String>>,
@@ -186,6 +191,7 @@ impl Form {
             nearest: spec.r#try.clone().or_else(|| above.and_then(|form| form.nearest.clone())),
             style: spec.style.or(above.map(|form| form.style)).unwrap_or(Style::Getopt),
             network: spec.network.is_some() || above.is_some_and(|form| form.network),
+            resolves: spec.resolves.is_some() || above.is_some_and(|form| form.resolves),
             flags: notation::flags(&spec.flags, names)?,
             args: spec.args.as_deref().map(|args| notation::slots(args, names)).transpose()?,
             require: spec

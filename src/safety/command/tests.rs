@@ -212,6 +212,16 @@ fn a_judged_line_is_written_so_that_it_reads_back() {
     }
 }
 
+/// A word in front is left out where the line has the flag already; its value must go with it.
+#[test]
+fn what_is_put_in_front_stands_alone() {
+    for (name, form) in table::builtin().programs() {
+        for pair in form.add.windows(2).filter(|pair| !pair[1].starts_with('-')) {
+            assert!(!form.flags.contains_key(&pair[0]), "{name} {pair:?}");
+        }
+    }
+}
+
 #[test]
 fn every_form_that_is_offered_is_allowed() {
     let mut offered = Vec::new();
@@ -249,6 +259,16 @@ fn a_refusal_names_the_word_and_the_way() {
             "`/etc/shadow` at column 5 is not allowed: it is outside the readable places (logs, \
              listed files of /proc and /sys, plain configuration); use `cat /var/log/syslog`",
         ),
+        (
+            "uptimee",
+            "`uptimee` at column 1 is not allowed: `uptimee` is not in the table of read-only \
+             programs; use `uptime`",
+        ),
+        (
+            "frobnicate",
+            "`frobnicate` at column 1 is not allowed: `frobnicate` is not in the table of \
+             read-only programs",
+        ),
     ] {
         assert_eq!(judge(line).outcome.unwrap_err().to_string(), expected);
     }
@@ -266,6 +286,8 @@ fn every_word_is_explained() {
     );
     assert_eq!(judgement.words[4].verdict, WordVerdict::NotReached);
     assert_eq!(judgement.words.len(), 5);
+    let roles: Vec<Role> = judge("frobnicate now").words.iter().map(|word| word.role).collect();
+    assert_eq!(roles, [Role::Program, Role::Unknown]);
 }
 
 #[test]
@@ -282,6 +304,27 @@ fn an_argv_names_only_pinned_files_and_its_reach() {
     assert_eq!(files, ["/usr/bin/ping", "/bin/ping", "/usr/sbin/ping", "/sbin/ping"]);
     assert_eq!(argv.reach(), Reach::Network);
     assert_eq!(judge("uptime").outcome.unwrap().reach(), Reach::Local);
+}
+
+/// The name of a host can carry something away, even if nothing is sent to it.
+#[test]
+fn an_argv_names_every_host_that_would_hear_of_it() {
+    for (line, expected) in [
+        ("ping -c 1 10.0.0.1", &[("10.0.0.1", 11)][..]),
+        (
+            "host secret.example.org ns.example.org",
+            &[("secret.example.org", 6), ("ns.example.org", 25)],
+        ),
+        ("getent hosts a.example.org", &[("a.example.org", 14)]),
+        ("arp secret.example.org", &[("secret.example.org", 5)]),
+        ("arp 10.0.0.1", &[]),
+        ("uptime", &[]),
+    ] {
+        let argv = judge(line).outcome.unwrap();
+        let peers: Vec<(&str, usize)> =
+            argv.peers().iter().map(|peer| (peer.name.as_str(), peer.column)).collect();
+        assert_eq!(peers, expected, "{line}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::kind::Kind;
 use super::lexer::Word;
 use super::notation::{Slot, Takes};
 use super::table::{Form, Style};
-use super::{PathUse, Refusal, Role, WordJudgement, WordVerdict};
+use super::{PathUse, Peer, Refusal, Role, WordJudgement, WordVerdict};
 use crate::safety::paths;
 
 /// How far a command was followed.
@@ -23,7 +23,10 @@ pub struct Walk<'a> {
     pub seen: Vec<String>,
     pub notes: Vec<WordJudgement>,
     pub paths: Vec<PathUse>,
+    /// The hosts that values name.
+    pub hosts: Vec<Peer>,
     pub network: bool,
+    pub resolves: bool,
 }
 
 /// Where and why a command does not fit.
@@ -50,7 +53,9 @@ pub fn follow<'a>(form: &Form, words: &'a [Word]) -> Followed<Walk<'a>> {
         seen: Vec::new(),
         notes: Vec::new(),
         paths: Vec::new(),
+        hosts: Vec::new(),
         network: false,
+        resolves: false,
     };
     walk.called.clone_from(&words[0].text);
     walk.note(Role::Program, "a program of the table");
@@ -61,6 +66,7 @@ pub fn follow<'a>(form: &Form, words: &'a [Word]) -> Followed<Walk<'a>> {
 fn along<'a>(form: &Form, mut walk: Walk<'a>) -> Followed<Walk<'a>> {
     if form.forms.is_empty() {
         walk.network |= form.network;
+        walk.resolves |= form.resolves;
         return walk.alone(form);
     }
     let mut furthest: Option<Box<Stop>> = None;
@@ -277,6 +283,7 @@ impl<'a> Walk<'a> {
         match kind.accept(text) {
             Ok(access) => {
                 self.remember(access, text);
+                self.remember_hosts(kind, text);
                 Ok(())
             }
             Err(reason) => Err(self.stop(form, format!("as the value of {name}, {reason}"))),
@@ -288,6 +295,12 @@ impl<'a> Walk<'a> {
             let column = self.words[self.at.min(self.words.len() - 1)].column;
             self.paths.push(PathUse { path, access, column });
         }
+    }
+
+    fn remember_hosts(&mut self, kind: &Kind, text: &str) {
+        let column = self.words[self.at.min(self.words.len() - 1)].column;
+        let named = kind.hosts(text).into_iter();
+        self.hosts.extend(named.map(|name| Peer { name: name.to_owned(), column }));
     }
 
     fn finish(mut self, form: &Form) -> Followed<Walk<'a>> {
@@ -375,6 +388,7 @@ impl<'a> Walk<'a> {
             let access = kind.accept(text).ok().flatten();
             self.at = at;
             self.remember(access, text);
+            self.remember_hosts(kind, text);
             self.notes[at].verdict = WordVerdict::Allowed(kind.describe());
         }
         self

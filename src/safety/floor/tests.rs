@@ -144,6 +144,11 @@ fn paths_are_found_wherever_they_stand_in_the_arguments() {
     let args = json!({"reason": "x", "steps": [{"file": "/etc/sudoers"}]});
     let found = reasons(&HostFacts::default(), &service("a", "a"), args, &Own::default());
     assert_eq!(found, [("floor: security policy".to_owned(), Tier::Forbidden)]);
+    // Words that name one are no path: prose would refuse what it tells about.
+    let args = json!({"reason": "etc/sudoers was touched, look there and back .. /x"});
+    assert_eq!(reasons(&HostFacts::default(), &service("a", "a"), args, &Own::default()), []);
+    let args = json!({"reason": "etc/sudoers"});
+    assert_eq!(reasons(&HostFacts::default(), &service("a", "a"), args, &Own::default()), []);
 }
 
 #[test]

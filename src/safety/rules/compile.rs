@@ -3,10 +3,12 @@
 use super::{Complaint, Rule, RuleFile, Rules, RulesFile, ToolRules, examples};
 use crate::model::call::{canonical, sha256_hex};
 use crate::model::matcher::Matcher;
+use crate::model::orders::RuleSummary;
 use crate::model::tool::{ArgKind, Effect, ToolSpec};
 use crate::model::verdict::{Approvals, Tier};
 use crate::safety::condition::{Condition, HOST_FIELDS, SERVICE_FIELDS};
 use crate::safety::floor;
+use crate::safety::guards::{Guards, GuardsFile};
 use crate::safety::levels::{Level, Levels};
 use crate::safety::limits::{LimitRule, Per, parse_duration};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,10 +17,10 @@ const VERSION: u32 = 1;
 
 /// Collects complaints under dotted paths.
 #[derive(Default)]
-pub(super) struct Complaints(Vec<Complaint>);
+pub(in crate::safety) struct Complaints(Vec<Complaint>);
 
 impl Complaints {
-    pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+    pub(in crate::safety) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         self.0.push(Complaint { path: path.into(), message: message.into() });
     }
 }
@@ -31,7 +33,7 @@ impl Rules {
     /// makes sense, since a broken rule would fail many of them.
     pub fn compile(file: &RulesFile, specs: &[ToolSpec]) -> Result<Self, Vec<Complaint>> {
         let mut complaints = Complaints::default();
-        let version = version_of(file, &mut complaints);
+        let text = text_of(file, &mut complaints);
         let levels = compile_levels(file, &mut complaints);
         check_defaults(file, &mut complaints);
         if file.approvals.high_risk_quorum == 0 {
@@ -40,6 +42,7 @@ impl Rules {
         }
         let specs: BTreeMap<&str, &ToolSpec> =
             specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+        let guards = compile_guards(file, &specs, &mut complaints);
         let mut tools: BTreeMap<String, ToolRules> =
             specs.keys().map(|name| ((*name).to_owned(), ToolRules::default())).collect();
         let mut names = BTreeSet::new();
@@ -63,12 +66,15 @@ impl Rules {
         }
         let unknown_tools =
             tools.keys().filter(|name| !specs.contains_key(name.as_str())).cloned().collect();
-        let high_risk_quorum = file.approvals.high_risk_quorum;
         let rules = Self {
-            version,
+            version: sha256_hex(text.as_bytes()),
+            text,
+            autonomy: file.autonomy,
+            summaries: file.rules.iter().map(summary_of).collect(),
             levels,
             defaults: file.defaults,
-            high_risk_quorum,
+            guards,
+            high_risk_quorum: file.approvals.high_risk_quorum,
             tools,
             unknown_tools,
         };
@@ -79,13 +85,17 @@ impl Rules {
     }
 }
 
-fn version_of(file: &RulesFile, complaints: &mut Complaints) -> String {
+fn summary_of(rule: &RuleFile) -> RuleSummary {
+    RuleSummary { name: rule.name.clone(), tool: rule.tool.clone(), tier: rule.tier }
+}
+
+fn text_of(file: &RulesFile, complaints: &mut Complaints) -> String {
     if file.version != VERSION {
         let message = format!("version {} is not known; write {VERSION}", file.version);
         complaints.add("version", message);
     }
     match serde_json::to_value(file) {
-        Ok(value) => sha256_hex(canonical(&value).as_bytes()),
+        Ok(value) => canonical(&value),
         Err(error) => {
             complaints.add("version", format!("the rules cannot be hashed: {error}"));
             String::new()
@@ -112,6 +122,22 @@ fn compile_levels(file: &RulesFile, complaints: &mut Complaints) -> Levels {
         levels.push(Level::new(matchers, level.autonomy));
     }
     Levels::new(file.autonomy, levels)
+}
+
+fn compile_guards(
+    file: &RulesFile,
+    specs: &BTreeMap<&str, &ToolSpec>,
+    complaints: &mut Complaints,
+) -> Guards {
+    let named = file.rules.iter().map(|rule| rule.tool.as_str()).collect();
+    let keys = GuardsFile {
+        freeze: &file.freeze,
+        blast_radius: file.blast_radius.as_ref(),
+        common_cause: file.common_cause.as_ref(),
+        breaker: file.breaker.as_ref(),
+        recurrence: file.recurrence.as_ref(),
+    };
+    Guards::compile(keys, specs, &named, complaints)
 }
 
 fn check_defaults(file: &RulesFile, complaints: &mut Complaints) {

@@ -84,8 +84,8 @@ fn the_version_follows_the_meaning_and_not_the_layout() {
 #[test]
 fn unknown_keys_and_wrong_words_are_refused_by_the_parser() {
     for (text, part) in [
-        ("version: 1\nautonomy: act\nrules: []\nfreeze: []\n", "freeze"),
-        ("version: 1\nautonomy: act\nrules: []\nblast_radius: {}\n", "blast_radius"),
+        ("version: 1\nautonomy: act\nrules: []\nthaw: []\n", "thaw"),
+        ("version: 1\nautonomy: act\nrules: []\nblast_radios: {}\n", "blast_radios"),
         ("version: 1\nrules: []\n", "autonomy"),
         ("version: 1\nautonomy: free\nrules: []\n", "free"),
         (&with_rule("{ name: a, tool: b, tier: ok }"), "ok"),

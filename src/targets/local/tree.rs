@@ -3,6 +3,7 @@
 //! In: a normalised root and path. Out: handles, and what lies in a folder. Never: a symbolic link
 //! followed, another file system entered (bind mounts included), a path resolved twice.
 
+use crate::model::text::is_invisible;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -83,7 +84,7 @@ impl Folder {
             match entry?.file_name().to_str() {
                 Ok("." | "..") => {}
                 // A list that people approve must show each name as it is.
-                Ok(name) if name.chars().any(char::is_control) => names.push(None),
+                Ok(name) if name.chars().any(hides) => names.push(None),
                 Ok(name) => names.push(Some(name.to_owned())),
                 Err(_) => names.push(None),
             }
@@ -111,6 +112,11 @@ impl Folder {
             Err(Blocked::OtherFileSystem)
         }
     }
+}
+
+/// Whether a name with this character may look like another one.
+fn hides(c: char) -> bool {
+    c.is_control() || is_invisible(c) || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
 fn flags() -> OFlags {

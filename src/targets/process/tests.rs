@@ -1,4 +1,5 @@
 use super::*;
+use std::os::fd::AsRawFd;
 
 /// A real program run through `sh` as a fixture; what is under test has no shell.
 fn script(text: &str) -> Spec {
@@ -160,4 +161,69 @@ async fn words_that_no_program_can_take_are_unavailable() {
 async fn the_second_candidate_serves_when_the_first_is_absent() {
     let spec = Spec::new(vec!["/usr/bin/no-such".into(), "/bin/sh".into()], ["-c", "echo hi"]);
     assert_eq!(run(&spec).await.unwrap().stdout, "hi\n");
+}
+
+#[tokio::test]
+async fn a_grandchild_that_ignores_term_goes_with_the_group() {
+    let spec = Spec {
+        timeout: Duration::from_millis(300),
+        // The leader ends at once when it is told to; its grandchild does not listen.
+        ..script(
+            "(trap '' TERM HUP INT; echo $(exec sh -c 'echo $PPID'); sleep 600; sleep 600) & wait",
+        )
+    };
+    let done = run(&spec).await.unwrap();
+    assert_eq!((done.timed_out, done.exit), (true, Exit::Signal(15)));
+    assert!(done.stdout.trim().parse::<u32>().is_ok(), "{}", done.stdout);
+    assert!(becomes(|| !alive(&done.stdout)).await, "pid {}", done.stdout);
+}
+
+#[tokio::test]
+async fn a_child_that_holds_the_pipes_and_floods_them_does_not_keep_the_call() {
+    let flood = "trap '' TERM; while :; do echo aaaaaaaaaaaaaaaaaaaaaaaa; done";
+    let spec = Spec {
+        output_bytes_max: 50_000,
+        timeout: Duration::from_secs(20),
+        ..script(&format!("({flood}) & ({flood}) & echo $!; exit 0"))
+    };
+    let done = run(&spec).await.unwrap();
+    assert!(!done.timed_out && done.stdout.len() <= 50_000);
+    let pid = done.stdout.lines().find(|line| line.parse::<u32>().is_ok());
+    assert!(becomes(|| pid.is_none_or(|pid| !alive(pid))).await, "{pid:?}");
+}
+
+#[tokio::test]
+async fn no_file_of_ours_is_open_in_it() {
+    let path = std::env::temp_dir().join(format!("wk-process-{}", uuid::Uuid::new_v4()));
+    let held = std::fs::File::create(&path).unwrap();
+    let done = run(&script("ls -l /proc/self/fd")).await.unwrap();
+    let mine = std::fs::read_link(format!("/proc/self/fd/{}", held.as_raw_fd())).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(done.stdout.contains("/dev/null"), "{}", done.stdout);
+    assert!(!done.stdout.contains(&mine.display().to_string()), "{}", done.stdout);
+}
+
+#[tokio::test]
+async fn the_cap_may_cut_a_character_and_the_rest_is_shown() {
+    let spec = Spec { output_bytes_max: 4, ..script("printf '\\347\\243\\201\\347\\233\\230'") };
+    let done = run(&spec).await.unwrap();
+    assert_eq!((done.stdout.as_str(), done.truncated), ("\u{78c1}\\xe7", true));
+}
+
+#[tokio::test]
+async fn what_is_run_is_the_pinned_file_and_no_namesake() {
+    let folder = std::env::temp_dir().join(format!("wk-process-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&folder).unwrap();
+    let mine = folder.join("uptime");
+    std::fs::write(&mine, "#!/bin/sh\necho mine\n").unwrap();
+    // A folder, a relative name and a dangling link are no programs.
+    let dangling = folder.join("dangling");
+    std::os::unix::fs::symlink("/no/such", &dangling).unwrap();
+    let spec = Spec::new(
+        vec![folder.clone(), "uptime".into(), dangling, "/usr/bin/env".into()],
+        ["uptime", "--version"],
+    );
+    let done = run(&spec).await.unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(done.stdout.contains("uptime from"), "{done:?}");
 }

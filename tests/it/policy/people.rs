@@ -84,7 +84,8 @@ async fn one_is_enough_only_where_the_rules_say_so() {
         let world = World::new(&ground).await;
         let file = world.folder.join("config/safety_rules.yaml");
         let rules = std::fs::read_to_string(&file).unwrap();
-        let rules = rules.replace("\nrules:\n", "\napprovals: { high_risk_quorum: 1 }\nrules:\n");
+        assert_eq!(rules.matches("high_risk_quorum: 2").count(), 1);
+        let rules = rules.replace("high_risk_quorum: 2", "high_risk_quorum: 1");
         world.set_rules(&rules);
         let (server, action) = asked(&world).await;
         assert_eq!(action.risk(), Risk::High);

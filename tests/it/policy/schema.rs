@@ -8,6 +8,9 @@ use watchkeeper::knowledge::runbooks::{
     ConcludeFile, RunbookFile, RunbooksFile, StepFile, VerifyFile,
 };
 use watchkeeper::model::verdict::Approvals;
+use watchkeeper::safety::guards::{
+    BlastRadiusFile, BreakerFile, CommonCauseFile, FleetFile, FreezeFile, RecurrenceFile,
+};
 use watchkeeper::safety::rules::{
     ApprovalsFile, Defaults, ExampleFile, ExampleHost, ExampleService, ExampleTargets, LevelFile,
     LimitFile, RuleFile, RulesFile,
@@ -45,6 +48,12 @@ fn the_schemas_name_exactly_the_keys_that_are_read() {
         ("all_approvals", keys_of::<ApprovalsFile>()),
         ("rule", keys_of::<RuleFile>()),
         ("limit", keys_of::<LimitFile>()),
+        ("freeze", keys_of::<FreezeFile>()),
+        ("blast_radius", keys_of::<BlastRadiusFile>()),
+        ("per_fleet", keys_of::<FleetFile>()),
+        ("common_cause", keys_of::<CommonCauseFile>()),
+        ("breaker", keys_of::<BreakerFile>()),
+        ("recurrence", keys_of::<RecurrenceFile>()),
         ("approvals", keys_of::<Approvals>()),
         ("example", keys_of::<ExampleFile>()),
         ("example_targets", keys_of::<ExampleTargets>()),
@@ -85,7 +94,13 @@ fn what_the_program_refuses_the_schema_refuses_too() {
     let schema = schema("safety_rules");
     let good = json!({"version": 1, "autonomy": "act", "approvals": {"high_risk_quorum": 2}, "rules": [
         {"name": "n", "tool": "t", "tier": "safe", "independent_sources": 2, "limit": [{"max": 1, "per": ["host"], "within": "1h"}]},
-    ]});
+    ],
+        "freeze": [{"cron": "0 18 * * FRI", "for": "62h", "zone": "Europe/Berlin", "writes": "confirm"}],
+        "blast_radius": {"writes_at_once": 2, "per_fleet": {"max": 10, "within": "1h"}},
+        "common_cause": {"same_alert_on": 3, "within": "10m", "then": "advise"},
+        "breaker": {"failed_or_unverified": 3, "within": "1h", "then": "confirm", "for": "2h"},
+        "recurrence": {"same_action_same_target": 3, "within": "24h", "then": "confirm"},
+    });
     let wrong = |value: &Value| {
         let mut wrong = Vec::new();
         check(&schema, &schema, value, "", &mut wrong);
@@ -103,6 +118,14 @@ fn what_the_program_refuses_the_schema_refuses_too() {
         ("/rules/0/limit/0/max", json!(0)),
         ("/rules/0/limit/0/per", json!(["region"])),
         ("/rules/0/limit/0/within", json!("1 h")),
+        ("/freeze/0/writes", json!("safe")),
+        ("/freeze/0/for", json!("long")),
+        ("/blast_radius/writes_at_once", json!(0)),
+        ("/blast_radius/per_fleet", json!({"max": 1})),
+        ("/common_cause/then", json!("act")),
+        ("/common_cause/same_alert_on", json!(1)),
+        ("/breaker/for", json!("2")),
+        ("/recurrence/then", json!("page")),
         ("/rules/0", json!({"name": "n", "tool": "t"})),
         ("/rules/0", json!({"name": "n", "tool": "t", "tier": "safe", "wen": "x"})),
     ] {

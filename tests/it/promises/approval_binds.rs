@@ -6,12 +6,15 @@ use crate::support::process::client;
 use crate::support::world::{SCOPE, Server, World};
 use crate::support::{FakeModel, ModelReply};
 use futures::future::join_all;
+use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use std::fs;
+use tokio::sync::oneshot;
 use watchkeeper::approval::access::Access;
 use watchkeeper::model::action::{Action, ActionState, Answer};
 use watchkeeper::model::incident::State;
 use watchkeeper::store::actions::Decided;
+use watchkeeper::store::inbox;
 use watchkeeper::store::switches::Switch;
 
 /// A world in which the restart of the database waits for a person.
@@ -41,6 +44,53 @@ async fn assert_superseded(world: &World, server: &Server, action: &Action, why:
     assert_eq!(world.all_restarts(), 0);
     let row = server.app.store.action(SCOPE, action.id()).await.unwrap().unwrap();
     assert_eq!(row.state, ActionState::Superseded);
+}
+
+/// A write that holds the incident, so that decisions on it queue up behind.
+struct Jam {
+    release: oneshot::Sender<()>,
+}
+
+impl Jam {
+    async fn begin(server: &Server) -> Self {
+        let (store, incident) = (server.app.store.clone(), server.incidents().await[0].id);
+        let now_ms = server.app.clock.now_ms();
+        let ((started, has_started), (release, go_on)) = (oneshot::channel(), oneshot::channel());
+        tokio::spawn(async move {
+            let held = store.write(move |conn| {
+                Box::pin(async move {
+                    inbox::wake(conn, [incident], now_ms).await?;
+                    started.send(()).unwrap();
+                    let _ = go_on.await;
+                    Ok(())
+                })
+            });
+            held.await.unwrap();
+        });
+        has_started.await.unwrap();
+        Self { release }
+    }
+
+    /// Postgres says who waits for a lock. SQLite does not, but its readers take turns: what is
+    /// asked later is answered later.
+    async fn until_they_wait(&self, ground: &Ground, look: impl Fn() -> RequestBuilder) {
+        let waits = "select 1 from pg_stat_activity
+                     where datname = current_database() and wait_event_type = 'Lock'";
+        for _ in 0..1_000 {
+            if ground.engine() == "postgres" && ground.sql(waits).await.len() >= 2 {
+                return;
+            }
+            if ground.engine() == "sqlite" {
+                join_all((0..100).map(|_| look().send())).await;
+                return;
+            }
+        }
+        panic!("no decision waits for another one");
+    }
+
+    fn end(self) {
+        self.release.send(()).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,13 +123,23 @@ async fn fifty_approvals_over_http_are_one_decision_and_one_run() {
         server.run();
         let client = client();
         let paths = ["confirm/{id}?approved=true", "api/v1/actions/{id}/approve"];
-        let answers = join_all((0..50).map(|n| {
-            let path = paths[n % 2].replace("{id}", &action.id().to_string());
-            let text = if n / 2 % 2 == 0 { text } else { other };
-            let request = client.post(format!("{base}/{path}")).bearer_auth(text);
-            async move { request.send().await.unwrap().status().as_u16() }
-        }))
+        let jam = Jam::begin(&server).await;
+        let requests: Vec<_> = (0..50)
+            .map(|n| {
+                let path = paths[n % 2].replace("{id}", &action.id().to_string());
+                let text = if n / 2 % 2 == 0 { text } else { other };
+                let request = client.post(format!("{base}/{path}")).bearer_auth(text);
+                tokio::spawn(async move { request.send().await.unwrap().status().as_u16() })
+            })
+            .collect();
+        // By now they have all seen a question that is open; only the store can tell them apart.
+        jam.until_they_wait(&ground, || {
+            client.get(format!("{base}/api/v1/actions/{}", action.id())).bearer_auth(text)
+        })
         .await;
+        jam.end();
+        let answers = join_all(requests).await;
+        let answers: Vec<u16> = answers.into_iter().map(Result::unwrap).collect();
         let won = answers.iter().filter(|status| **status == 200).count();
         assert_eq!(won, 2, "each of the two counts once: {answers:?}");
         assert!(answers.iter().all(|status| [200, 409].contains(status)), "{answers:?}");

@@ -1,6 +1,6 @@
 //! An incident is resolved by a notice or by a query that returns data; absence proves nothing.
 
-use crate::support::drill::{Problem, conclude, last_answer, turn};
+use crate::support::drill::{NO_RUNBOOKS, Problem, conclude, last_answer, turn};
 use crate::support::engines::{Ground, for_each_engine};
 use crate::support::world::{Server, World};
 use crate::support::{FakeModel, ModelReply, QueryAnswer};
@@ -239,4 +239,35 @@ async fn a_change_of_unknown_outcome_is_repeated_only_with_a_person() {
         server.stop().await;
     })
     .await;
+}
+
+/// Without a runbook the alert's own rule is measured: it must no longer hold, and what it speaks of
+/// must still be there.
+#[tokio::test]
+async fn a_rule_whose_series_vanished_is_unverified() {
+    for (left, expected, words) in [
+        (QueryAnswer::empty(), State::Escalated, "unverified: up_web returns no data"),
+        (QueryAnswer::value(1.0), State::Resolved, "up_web = 1, no longer == 0"),
+    ] {
+        for_each_engine(|ground| {
+            let left = left.clone();
+            async move {
+                let mut world = World::new(&ground).await;
+                let model = FakeModel::respond(|request| conclude(request, "it came back")).await;
+                world.models(&[&model]);
+                world.set_runbooks(NO_RUNBOOKS);
+                world.prometheus.add_rule("ServiceDown", "up_web == 0", 0.0, &[]);
+                world.prometheus.set("up_web == 0", QueryAnswer::empty());
+                world.prometheus.set("up_web", left);
+                let server = world.server().await;
+                server.post(&Problem::down().firing()).await;
+                server.settle(20).await;
+                let case = server.only_case().await;
+                assert_eq!(case.state(), expected, "{case:#?}");
+                assert_eq!(case.end.unwrap().why, words);
+                server.stop().await;
+            }
+        })
+        .await;
+    }
 }

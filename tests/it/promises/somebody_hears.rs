@@ -212,6 +212,23 @@ async fn a_runbook_that_takes_over_does_not_repeat_a_change_that_helped() {
     .await;
 }
 
+/// What nothing may be done about belongs to a person from the first moment on: neither the clock
+/// moves here nor does the model answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_of_level_page_pages_at_once() {
+    for_each_engine(|ground| async move {
+        let model = FakeModel::respond(|_| ModelReply::Hang).await;
+        let world = with_models(&ground, &[&model]).await;
+        let server = world.server().await;
+        server.run();
+        let problem = Problem { name: "PrimaryFailover", ..Problem::down() };
+        server.post(&problem.with("severity", "warning").firing()).await;
+        let cases = server.wait_for("a page", |_| world.pagerduty.opened() == 1).await;
+        assert_eq!(cases[0].turns, []);
+    })
+    .await;
+}
+
 /// The deadline passes while the mind hangs: someone is paged, once.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_deadline_does_not_wait_for_the_mind() {

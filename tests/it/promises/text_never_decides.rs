@@ -1,8 +1,11 @@
 //! Log lines, annotations and model prose are data: an obedient model gets nothing through.
 
+mod planted;
+mod sinks;
+
 use crate::support::drill::{Problem, conclude, turn};
-use crate::support::engines::on_sqlite;
-use crate::support::world::World;
+use crate::support::engines::{for_each_engine, on_sqlite};
+use crate::support::world::{SCOPE, World};
 use crate::support::{FakeModel, ModelReply};
 use serde_json::{Value, json};
 use std::fs;
@@ -118,4 +121,61 @@ async fn what_a_model_sees_of_others_stands_between_marks() {
         server.stop().await;
     })
     .await;
+}
+
+/// Whoever can post an alert can write the name of any service into it.
+#[tokio::test]
+async fn a_target_label_that_prometheus_does_not_know_asks_a_person() {
+    for_each_engine(|ground| async move {
+        let world = World::new(&ground).await;
+        world.break_service("web");
+        let mut known = Problem::down();
+        known.labels.retain(|(name, _)| *name != "service");
+        known.in_prometheus(&world);
+        let server = world.server().await;
+        server.post(&Problem::down().firing()).await;
+        server.settle(5).await;
+        let case = server.only_case().await;
+        assert_eq!(case.state(), State::AwaitingApproval, "{case:#?}");
+        assert_eq!(world.all_restarts(), 0);
+        let verdict = case.actions[0].verdict.as_ref().unwrap();
+        assert!(verdict.reason().starts_with("second source: "), "{}", verdict.reason());
+        server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_model_cannot_lower_the_risk_that_people_are_told() {
+    for (said, told) in [("low", "medium"), ("high", "high")] {
+        for_each_engine(|ground| async move {
+            let mut world = World::new(&ground).await;
+            let model = FakeModel::respond(move |request| match turn(request) {
+                0 => ModelReply::call(
+                    "request_human_confirmation",
+                    json!({
+                        "tool": "restart_service",
+                        "args": { "service": "db", "host": "box1", "reason": "damaged pages" },
+                        "action_description": "restart it",
+                        "reason": "nothing can go wrong",
+                        "risk_level": said,
+                    }),
+                ),
+                _ => conclude(request, "damaged pages"),
+            })
+            .await;
+            world.models(&[&model]);
+            let server = world.server().await;
+            server.post(&Problem::corruption().firing()).await;
+            server.settle(0).await;
+            let case = server.only_case().await;
+            let action = case.open_action().unwrap();
+            let row = server.app.store.action(SCOPE, action.id()).await.unwrap().unwrap();
+            assert_eq!(row.risk, told);
+            let messages = world.slack_said();
+            assert!(messages.contains(&format!("Risk\\n{told}")), "{messages}");
+            server.stop().await;
+        })
+        .await;
+    }
 }

@@ -7,6 +7,7 @@ use crate::support::engines::for_each_engine;
 use futures::future::join_all;
 use watchkeeper::model::action::{ActionState, Answer};
 use watchkeeper::model::alert::Severity;
+use watchkeeper::model::guard::Watch;
 use watchkeeper::model::ids::ActionId;
 use watchkeeper::model::timeline::Entry;
 use watchkeeper::model::verdict::Limit;
@@ -25,6 +26,10 @@ async fn about_to_start(store: &Store, key: &str, from: ActionState, limits: Vec
     let mut step = step(&lease, &Head::default());
     step.intent = Some(Intent { limits, ..intent(&row, from) });
     step
+}
+
+async fn counts(store: &Store, limits: Vec<Limit>, now_ms: i64) -> Vec<(Limit, i64)> {
+    store.circumstances(Watch::default(), limits, now_ms).await.unwrap().counts
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,7 +231,7 @@ async fn a_hundred_intents_under_a_limit_of_three_are_three() {
             let Error::OverLimit(over) = answer else { panic!("{answer:?}") };
             assert_eq!(*over, [(hour.clone(), 3)]);
         }
-        let counts = store.limit_counts(vec![hour.clone(), day.clone()], 4_000).await.unwrap();
+        let counts = self::counts(&store, vec![hour.clone(), day.clone()], 4_000).await;
         assert_eq!(counts, [(hour.clone(), 3), (day.clone(), 3)]);
         assert_eq!(ground.sql("select count(*) from intent").await, [["3"]]);
 
@@ -237,7 +242,7 @@ async fn a_hundred_intents_under_a_limit_of_three_are_three() {
             step.intent.as_mut().unwrap().at_ms = at_ms;
             assert_eq!(store.commit(step).await.is_ok(), allowed, "{at_ms}");
         }
-        let counts = store.limit_counts(vec![hour.clone(), day.clone()], 5_000).await.unwrap();
+        let counts = self::counts(&store, vec![hour.clone(), day.clone()], 5_000).await;
         assert_eq!(counts, [(hour, 1), (day, 4)]);
     })
     .await;
@@ -250,7 +255,7 @@ async fn a_person_may_go_beyond_a_limit_and_it_counts() {
         let limit = Limit { key: "restart".into(), max: 0, within_ms: 1_000 };
         let step = about_to_start(&store, "disk", ActionState::Approved, vec![limit.clone()]).await;
         store.commit(step).await.unwrap();
-        let counts = store.limit_counts(vec![limit.clone()], 4_000).await.unwrap();
+        let counts = self::counts(&store, vec![limit.clone()], 4_000).await;
         assert_eq!(counts, [(limit, 1)]);
     })
     .await;
@@ -279,7 +284,7 @@ async fn a_halt_refuses_every_intent_until_it_is_lifted() {
         assert_eq!(store.halt().await.unwrap(), None);
         let step = about_to_start(&store, "disk", ActionState::Allowed, Vec::new()).await;
         store.set_halt(Switch::On, "ann", 5_000).await.unwrap();
-        let halt = Halt { by: "ann".into(), at_ms: 5_000 };
+        let halt = Halt { by: "ann".into(), reason: String::new(), at_ms: 5_000 };
         assert_eq!(store.halt().await.unwrap(), Some(halt));
         match store.commit(step.clone()).await {
             Err(Error::NoLonger(why)) => assert_eq!(why, "all changes are halted by ann"),

@@ -67,6 +67,24 @@ async fn a_postgres_that_may_lose_commits_is_refused() {
     .await;
 }
 
+/// A power failure cannot be made here, but what SQLite does about one can be asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_commit_on_sqlite_is_synced() {
+    on_sqlite(|ground| async move {
+        let store = ground.store().await;
+        let level = store.write(|conn| {
+            Box::pin(async move {
+                let Conn::Lite(connection) = conn else { panic!("not SQLite") };
+                let query = sqlx::query_scalar::<_, i64>("pragma synchronous");
+                Ok(query.fetch_one(&mut **connection).await?)
+            })
+        });
+        const FULL: i64 = 2;
+        assert_eq!(level.await.unwrap(), FULL);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_cannot_be_used_says_why() {
     let file = std::env::current_exe().unwrap();

@@ -3,6 +3,7 @@
 use watchkeeper::clock::Clock;
 use watchkeeper::model::action::{ActionState, Answer};
 use watchkeeper::model::alert::Severity;
+use watchkeeper::model::guard::Watch;
 use watchkeeper::model::ids::{ActionId, DeliveryId, IncidentId, MessageId};
 use watchkeeper::model::incident::State;
 use watchkeeper::model::message::{Event, Message, Urgency};
@@ -103,6 +104,7 @@ pub fn step(lease: &Lease, after: &Head) -> Step {
         },
         actions: Vec::new(),
         intent: None,
+        failures: Vec::new(),
         messages: Vec::new(),
         blobs: Vec::new(),
         usage: Usage::default(),
@@ -155,8 +157,41 @@ pub fn intent(row: &actions::Row, from: ActionState) -> Intent {
         incident_id: row.incident_id,
         from,
         limits: Vec::new(),
+        orders_version: 0,
+        watch: Watch::default(),
         at_ms: 4_000,
+        held_until_ms: 200_000,
     }
+}
+
+/// So many incidents, each with an allowed action and the step that would start it.
+pub async fn many_steps(store: &Store, count: usize) -> Vec<Step> {
+    let openings: Vec<Opening> =
+        (0..count).map(|n| opening(&format!("many {n}"), Severity::Critical, 1_000)).collect();
+    let actions: Vec<actions::Row> =
+        openings.iter().map(|opening| action(opening.id, ActionState::Allowed)).collect();
+    let rows = actions.clone();
+    store
+        .write(move |conn| {
+            Box::pin(async move {
+                incidents::open_all(conn, &openings).await?;
+                for row in &rows {
+                    actions::insert(conn, row).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+        .unwrap();
+    let leases = store.claim("worker", 10_000, now(), 60_000).await.unwrap();
+    actions
+        .iter()
+        .map(|row| {
+            let lease = leases.iter().find(|lease| lease.incident_id == row.incident_id).unwrap();
+            let intent = Some(intent(row, ActionState::Allowed));
+            Step { intent, ..step(lease, &Head::default()) }
+        })
+        .collect()
 }
 
 pub fn announcement(incident_id: Option<IncidentId>, transition: &str) -> Announcement {

@@ -325,7 +325,12 @@ async fn a_firing_is_one_row_however_often_it_is_told() {
                     .write(move |c| {
                         Box::pin(async move {
                             let incident = Some(id);
-                            let record = Record { alert: &alert, incident, deliveries: 1 };
+                            let record = Record {
+                                alert: &alert,
+                                incident,
+                                deliveries: 1,
+                                target: "host=web1".into(),
+                            };
                             alerts::record_all(c, SCOPE, &[record], at_ms).await
                         })
                     })

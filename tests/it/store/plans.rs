@@ -3,7 +3,7 @@
 use crate::support::engines::{Ground, for_each_engine};
 
 /// A query as the store asks it, the table that must not be read whole, and its index.
-const HOT: [(&str, &str, &str, &str); 16] = [
+const HOT: [(&str, &str, &str, &str); 19] = [
     (
         "claim",
         "select id from incident where due_at_ms <= 5000
@@ -112,6 +112,21 @@ const HOT: [(&str, &str, &str, &str); 16] = [
         "limit_hit",
         "limit_hit_at",
     ),
+    ("places of a change", "delete from slot where action_id = 'a77'", "slot", "slot_action"),
+    (
+        "bad changes",
+        "select count(*) from bad_change where name = 'key 7' and at_ms > 9000",
+        "bad_change",
+        "bad_change_at",
+    ),
+    (
+        "targets of an alert",
+        "select count(distinct a.target) from alert a
+         where a.scope = 's' and a.name = 'name 7' and a.first_seen_ms > 9000
+           and a.incident_id is not null",
+        "a",
+        "alert_name",
+    ),
 ];
 
 /// Fills the tables: most rows are old and done, as after a year.
@@ -149,6 +164,14 @@ async fn fill(ground: &Ground) {
              '{}', '', '', '', '', '', '', '[]', 1, '[]', n from",
         "insert into limit_hit (name, action_id, at_ms)
          select 'key ' || (n % 50), 'a' || n, n from",
+        "insert into slot (name, action_id, taken_at_ms, until_ms)
+         select 'all', 'a' || n, n, n from",
+        "insert into bad_change (name, action_id, at_ms)
+         select 'key ' || (n % 50), 'a' || n, n from",
+        "insert into alert (scope, source, fingerprint, starts_at_ms, status, labels, annotations,
+             generator_url, incident_id, first_seen_ms, last_seen_ms, deliveries, name, target)
+         select 's', 'am', 'f' || n, n, 'firing', '{}', '{}', '', 'i' || n, n, n, 1,
+             'name ' || (n % 50), 'host=' || n from",
     ] {
         ground.sql(format!("{insert} {numbers}")).await;
     }

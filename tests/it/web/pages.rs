@@ -1,7 +1,9 @@
 //! Pages as browsers get them.
 
-use super::site::{Asks, Site, hidden};
+use super::site::{Asks, Site, hidden, usual};
+use crate::support::engines::for_each_engine;
 use serde_json::{Value, json};
+use watchkeeper::approval::People;
 use watchkeeper::model::call::Call;
 use watchkeeper::model::timeline::Entry;
 
@@ -62,6 +64,25 @@ async fn what_an_approver_sees_reads_back_as_the_stored_call() {
     assert_eq!(Value::Object(seen), args);
     let hash = hidden(&page, "call_hash").unwrap();
     assert_eq!(hash, Call::new("apply_config", args).hash());
+}
+
+#[tokio::test]
+async fn a_call_that_was_changed_in_the_store_is_not_shown() {
+    for_each_engine(|ground| async move {
+        let opened = ground.open().await;
+        let (access, tokens) = usual();
+        let people = People::of(access);
+        let site = Site::over(opened.store, opened.tasks, people, tokens, |_| {}).await;
+        let incident = site.incident("DiskFull").await;
+        let id = site.asks(incident, Asks::default()).await;
+        let kim = site.sign_in("kim").await;
+        let path = format!("/confirm/{id}");
+        assert_eq!(site.page(&path, Some(&kim)).await.status, 200);
+        ground.sql("update action set args = replace(args, 'web1', 'web2')").await;
+        let page = site.page(&path, Some(&kim)).await;
+        assert_eq!((page.status, hidden(&page.text, "call_hash")), (500, None), "{}", page.text);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use watchkeeper::store::incidents::{self, Opening};
 use watchkeeper::store::timeline::{self, Head, Stream};
 use watchkeeper::store::{Error, Store};
 use watchkeeper::tasks::Tasks;
-use watchkeeper::web::{self, Deps, Serving};
+use watchkeeper::web::{self, Deps, Serving, Standing};
 
 pub const NOW_MS: i64 = 1_790_000_000_000;
 pub const PASSWORD: &str = "pass phrase of kim";
@@ -382,6 +382,7 @@ pub fn deps(store: &Store, clock: &Clock) -> Deps {
         due: Arc::new(Notify::new()),
         locate: Arc::new(|_| Located { hosts: vec![], services: vec![], missing: vec![] }),
         policy: None,
+        standing: Standing::default(),
         metrics: None,
     }
 }

@@ -61,6 +61,11 @@ fn file(cap: Autonomy, level: Option<Autonomy>, rules: &[RuleFile]) -> RulesFile
             .collect(),
         defaults: Default::default(),
         approvals: ApprovalsFile::default(),
+        freeze: Vec::new(),
+        blast_radius: None,
+        common_cause: None,
+        breaker: None,
+        recurrence: None,
         rules: rules.map(|(at, r)| RuleFile { name: format!("r{at}"), ..r.clone() }).collect(),
         example_targets: Default::default(),
     }

@@ -6,6 +6,9 @@ use crate::safety::rules::RulesFile;
 
 pub const SHIPPED: &str = include_str!("../../../../config/safety_rules.yaml");
 
+/// 2026-03-10 10:00 UTC, in no freeze of the shipped rules.
+pub const TUESDAY_MS: i64 = 1_773_136_800_000;
+
 pub fn specs() -> Vec<ToolSpec> {
     let spec = |name: &str, effect, args| ToolSpec {
         name: name.into(),
@@ -129,7 +132,7 @@ impl World {
             risk: Risk::Low,
             seen: Vec::new(),
             firing: Firing::Confirmed,
-            circumstances: Circumstances::calm(0),
+            circumstances: Circumstances::calm(TUESDAY_MS),
         }
     }
 
@@ -158,7 +161,7 @@ impl World {
                 labels: &labels,
                 trusted: &self.trusted,
                 counts: &|_| self.count,
-                halt: self.halted.map_or(Halt::Running, |by| Halt::Halted { by }),
+                halt: self.halted.map_or(Halt::Running, |by| Halt::Halted { by, reason: "" }),
                 wanted: self.wanted,
                 risk: self.risk,
                 seen: &self.seen,
