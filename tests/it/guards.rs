@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use watchkeeper::action::gate::Facts;
 use watchkeeper::approval::access::Access;
-use watchkeeper::model::action::{Action, ActionState, Answer, Wanted};
+use watchkeeper::model::action::{Action, ActionState, Answer, Proposal, Risk, Wanted};
 use watchkeeper::model::alert::Labels;
 use watchkeeper::model::call::Call;
 use watchkeeper::model::case::Case;
+use watchkeeper::model::ids::ActionId;
 use watchkeeper::model::incident::State;
 use watchkeeper::model::verdict::Decision;
 use watchkeeper::safety::provenance::Trusted;
@@ -275,6 +276,19 @@ async fn the_same_remedy_again_and_again_asks_even_when_it_helps() {
     .await;
 }
 
+fn proposal(call: Call) -> Proposal {
+    Proposal {
+        action_id: ActionId::new(),
+        call_id: "call-1".into(),
+        call,
+        reason: "r".into(),
+        description: String::new(),
+        risk: Risk::Low,
+        rollback: None,
+        wants_person: Wanted::Rules,
+    }
+}
+
 #[tokio::test]
 async fn a_change_that_is_crowded_out_waits_and_then_asks_a_person() {
     for_each_engine(|ground| async move {
@@ -397,7 +411,8 @@ async fn a_thousand_proposals_in_twelve_spellings_stay_within_the_limit() {
         let world = world(&ground, guards).await;
         problem(0).in_prometheus(&world);
         let server = world.server().await;
-        let gate = &server.app.desk.gate;
+        let desk = server.app.desk();
+        let gate = &desk.gate;
         let labels: Labels = [
             ("alertname", "ServiceDown"),
             BOX,
@@ -413,10 +428,10 @@ async fn a_thousand_proposals_in_twelve_spellings_stay_within_the_limit() {
             let asked = Call::new("restart_service", args);
             let call = gate.register.complete(&asked).unwrap_or(asked);
             let trusted = Trusted::default().parameters(&call.args);
-            let located = (server.app.desk.locate)(&[&labels]);
-            let facts =
-                Facts { scope: "default".into(), labels: vec![labels.clone()], located, trusted };
-            let one = gate.judge_write(&facts, &call, Wanted::Rules).await.unwrap();
+            let located = (desk.locate)(&[&labels]);
+            let (scope, labels) = ("default".into(), vec![labels.clone()]);
+            let facts = Facts { scope, labels, located, trusted, seen: Vec::new() };
+            let one = gate.judge_write(&facts, &proposal(call)).await.unwrap();
             let record = one.verdict.record();
             assert_eq!(record.decision, Decision::Allow, "{spelling}: {}", record.reason());
             judged.push((one.verdict.limits().to_vec(), one.watch));
