@@ -5,6 +5,8 @@ use crate::model::ids::HoldId;
 use crate::model::orders::{Hold, Orders, Quarantined};
 
 const UNTIL_MS: i64 = 1_773_136_800_000;
+/// A minute before, when the shipped rules freeze nothing.
+const NOW_MS: i64 = UNTIL_MS - 60_000;
 
 fn held(matchers: &[&str]) -> World {
     let hold = Hold {
@@ -16,7 +18,10 @@ fn held(matchers: &[&str]) -> World {
         until_ms: UNTIL_MS,
     };
     let orders = Orders { version: 1, holds: vec![hold], quarantined: Vec::new() };
-    World { circumstances: Circumstances { orders, ..Circumstances::calm(0) }, ..World::restart() }
+    World {
+        circumstances: Circumstances { orders, ..Circumstances::calm(NOW_MS) },
+        ..World::restart()
+    }
 }
 
 #[test]
