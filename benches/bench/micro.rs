@@ -3,7 +3,7 @@
 use super::Plan;
 use super::alerts::{Bodies, Theme};
 use super::table::{Line, Table, median};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 use std::hint::black_box;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::Instant;
 use watchkeeper::app;
 use watchkeeper::clock::Clock;
 use watchkeeper::config::Settings;
-use watchkeeper::model::action::Wanted;
+use watchkeeper::model::action::{Risk, Wanted};
 use watchkeeper::model::alert::Labels;
 use watchkeeper::model::call::Call;
 use watchkeeper::model::entity::{HostFacts, Located, ServiceFacts};
@@ -21,6 +21,7 @@ use watchkeeper::safety::checker::{Checker, Firing, Halt, Request};
 use watchkeeper::safety::circumstances::Circumstances;
 use watchkeeper::safety::floor::Own;
 use watchkeeper::safety::provenance::Trusted;
+use watchkeeper::safety::rules::{Rules, RulesFile};
 use watchkeeper::targets::Targets;
 use watchkeeper::targets::inventory::Catalogue;
 use watchkeeper::tools::{self, Deps};
@@ -32,6 +33,7 @@ const REDACTED_BYTES: usize = 64 << 20;
 
 pub fn all(plan: Plan, table: &mut Table) -> Result<()> {
     verdicts(plan, table)?;
+    rules(plan, table)?;
     redaction(plan, table);
     Ok(())
 }
@@ -70,6 +72,30 @@ fn verdicts(plan: Plan, table: &mut Table) -> Result<()> {
     Ok(())
 }
 
+/// What a start and a reload pay for the rules: reading the YAML, compiling the conditions, judging
+/// every example.
+fn rules(plan: Plan, table: &mut Table) -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/safety_rules.yaml");
+    let text = std::fs::read_to_string(&file)?;
+    let specs = app::specs(&Clock::system());
+    let once = || -> Result<f64> {
+        let began = Instant::now();
+        let parsed = RulesFile::parse(black_box(&text)).map_err(|why| anyhow!(why))?;
+        let compiled = Rules::compile(&parsed, &specs);
+        let compiled = compiled.map_err(|complaints| anyhow!("{complaints:?}"))?;
+        black_box(compiled.version());
+        Ok(began.elapsed().as_secs_f64() * 1e3)
+    };
+    let rounds = (0..plan.rounds * 5).map(|_| once()).collect::<Result<Vec<f64>>>()?;
+    table.line(&Line {
+        what: "the shipped rules: parsed, compiled, examples judged, ms",
+        ours: format!("{:.1}", median(&rounds)),
+        aim: "< 50",
+        ..Line::default()
+    });
+    Ok(())
+}
+
 fn verdict_ns(checker: &Checker, call: &Call, spec: Option<&ToolSpec>) -> f64 {
     let allow = vec!["restart_service".to_owned()];
     let host = HostFacts {
@@ -105,6 +131,8 @@ fn verdict_ns(checker: &Checker, call: &Call, spec: Option<&ToolSpec>) -> f64 {
         counts: &|_| 0,
         halt: Halt::Running,
         wanted: Wanted::Rules,
+        risk: Risk::Low,
+        seen: &[],
         firing: Firing::Confirmed,
         circumstances: &Circumstances::calm(TUESDAY_MS),
     };

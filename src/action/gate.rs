@@ -8,7 +8,7 @@ use super::halt_file::HaltFile;
 use super::second_source::SecondSource;
 use crate::clock::Clock;
 use crate::crash::{self, Point};
-use crate::model::action::Wanted;
+use crate::model::action::{Proposal, Risk, Wanted};
 use crate::model::alert::Labels;
 use crate::model::call::Call;
 use crate::model::entity::{HostFacts, Located, ServiceFacts};
@@ -19,6 +19,7 @@ use crate::model::tool::ArgKind;
 use crate::model::verdict::{Decision, Limit};
 use crate::safety::checker::{Checker, Firing, Halt, Request};
 use crate::safety::circumstances::Circumstances;
+use crate::safety::evidence::Seen;
 use crate::safety::permit::{CapturePermit, Consent, Permit};
 use crate::safety::provenance::Trusted;
 use crate::safety::verdict::Verdict;
@@ -50,6 +51,8 @@ pub struct Facts {
     pub labels: Vec<Labels>,
     pub located: Located,
     pub trusted: Trusted,
+    /// The looks that gave an answer.
+    pub seen: Vec<Seen>,
 }
 
 /// A change that was judged, with what its target looked like.
@@ -83,14 +86,9 @@ impl Gate {
     /// Judges a call that only looks, or only talks.
     pub fn judge_read(&self, facts: &Facts, call: &Call) -> Verdict {
         let calm = Circumstances::calm(self.clock.now_ms());
-        self.judge_with(
-            facts,
-            call,
-            &Value::Null,
-            Wanted::Rules,
-            Firing::NoSource,
-            Counted::None(&calm),
-        )
+        let asked = (Wanted::Rules, Risk::Low);
+        let counted = Counted::None(&calm);
+        self.judge_with(facts, call, &Value::Null, asked, Firing::NoSource, counted)
     }
 
     /// Runs a judged look.
@@ -116,21 +114,24 @@ impl Gate {
     pub async fn judge_write(
         &self,
         facts: &Facts,
-        call: &Call,
-        wanted: Wanted,
+        proposal: &Proposal,
     ) -> Result<Judged, store::Error> {
+        let call = &proposal.call;
+        let asked = (proposal.wants_person, proposal.risk);
         let captured = self.capture(facts, call).await;
         let (captured, unseen) = match captured {
             Ok(captured) => (captured, None),
             Err(why) => (Captured::default(), Some(why)),
         };
         let judge =
-            |firing, counts| self.judge_with(facts, call, &captured.state, wanted, firing, counts);
+            |firing, counts| self.judge_with(facts, call, &captured.state, asked, firing, counts);
         // Judged once to learn which limits apply, and whether the second source matters at all.
         let calm = Circumstances::calm(self.clock.now_ms());
         let draft = judge(Firing::Confirmed, Counted::None(&calm));
         let watch = self.watch(facts, call);
-        let (decision, limits) = (draft.decision(), draft.limits().to_vec());
+        // What would be done at another level is only worth knowing with the second source.
+        let decision = draft.record().would.unwrap_or(draft.decision());
+        let limits = draft.limits().to_vec();
         let orders = self.store.orders(calm.now_ms).await?;
         let orders_version = orders.version;
         let found = self.store.circumstances(watch.clone(), limits, calm.now_ms).await?;
@@ -293,7 +294,7 @@ impl Gate {
         facts: &Facts,
         call: &Call,
         state: &Value,
-        wanted: Wanted,
+        (wanted, risk): (Wanted, Risk),
         firing: Firing,
         counted: Counted<'_>,
     ) -> Verdict {
@@ -314,7 +315,7 @@ impl Gate {
         let halt = halted.map_or(Halt::Running, |(by, reason)| Halt::Halted { by, reason });
         self.with_request(facts, call, circumstances, |request| {
             let counts = &count;
-            self.checker.judge(&Request { state, counts, halt, wanted, firing, ..request })
+            self.checker.judge(&Request { state, counts, halt, wanted, risk, firing, ..request })
         })
     }
 
@@ -339,6 +340,8 @@ impl Gate {
             counts: &|_| 0,
             halt: Halt::Running,
             wanted: Wanted::Rules,
+            risk: Risk::Low,
+            seen: &facts.seen,
             firing: Firing::NoSource,
             circumstances,
         })

@@ -10,7 +10,7 @@ use crate::approval::people::People;
 use crate::clock::Clock;
 use crate::model::call::sha256_hex;
 use crate::model::system::SystemEntry;
-use crate::safety::rules::difference;
+use crate::safety::rules::{Rules, difference};
 use crate::store::Store;
 use crate::store::system::Loaded;
 use crate::tasks::Tasks;
@@ -33,17 +33,13 @@ impl App {
     /// The database does not take it.
     pub async fn journal_start(&self) -> Result<(), crate::store::Error> {
         let at_ms = self.clock.now_ms();
-        let summary = self.policy.rules.summary();
-        let loaded = Loaded {
-            version: summary.rules_version.clone(),
-            text: self.policy.rules.text().to_owned(),
-            autonomy: summary.autonomy,
-        };
-        self.store.record_rules(at_ms, loaded, difference).await?;
+        let desk = self.desk();
+        let rules = desk.gate.checker.rules();
+        write_rules(&self.store, rules, at_ms).await?;
         let entry = SystemEntry::Started {
             process: process(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
-            rules: summary.rules_version,
+            rules: rules.version().to_owned(),
             inventory: hash_of(&self.settings.inventory_file),
             runbooks: hash_of(&self.settings.runbooks_file),
         };
@@ -53,10 +49,28 @@ impl App {
     /// Keeps an eye on the halt file, users and tokens.
     pub fn journal(&self, people: People, tasks: &Tasks) {
         let (notes, waiting) = mpsc::channel(WAITING_MAX);
-        let (clock, file) = (self.clock.clone(), self.desk.gate.halt_file.clone());
+        let (clock, file) = (self.clock.clone(), self.desk().gate.halt_file.clone());
         tasks.spawn(watch(file, clock.clone(), notes, tasks.stopping()));
         tasks.spawn(write(self.store.clone(), clock, people, waiting, tasks.stopping()));
     }
+}
+
+/// Writes down which rules are in force from now on, and in what they differ from those before.
+///
+/// # Errors
+/// The database does not take it.
+pub(super) async fn write_rules(
+    store: &Store,
+    rules: &Rules,
+    at_ms: i64,
+) -> Result<(), crate::store::Error> {
+    let summary = rules.summary();
+    let loaded = Loaded {
+        version: summary.rules_version,
+        text: rules.text().to_owned(),
+        autonomy: summary.autonomy,
+    };
+    store.record_rules(at_ms, loaded, difference).await
 }
 
 /// How this process is called in history: host and process id.

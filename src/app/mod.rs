@@ -6,6 +6,7 @@
 mod journal;
 pub mod outside;
 pub mod policy;
+pub mod reload;
 
 use crate::action::gate::Gate;
 use crate::action::halt_file::HaltFile;
@@ -17,8 +18,9 @@ use crate::agent::{Mind, Minds};
 use crate::audit::writer::Writer;
 use crate::clock::Clock;
 use crate::config::{PagerdutyDedup, Settings, TargetKind};
+use crate::incident::desks::Desks;
 use crate::incident::intake::Correlator;
-use crate::incident::{DedupKey, Desk, Policy as Steps, pager, worker};
+use crate::incident::{DedupKey, Desk, Locate, Policy as Steps, pager, worker};
 use crate::ingest::{self, Ingest, Intake};
 use crate::model::alert::Labels;
 use crate::model::matcher::Matcher;
@@ -37,7 +39,9 @@ use crate::web::Standing;
 use anyhow::{Context, Result, anyhow};
 use policy::Policy;
 use regex::Regex;
+use reload::Reload;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -52,13 +56,13 @@ const PAGER_POLL: Duration = Duration::from_secs(1);
 /// Everything that the process is made of.
 pub struct App {
     pub settings: Settings,
-    pub policy: Policy,
     pub store: Store,
     pub clock: Clock,
     pub redactor: Redactor,
     pub ingest: Ingest,
     pub intake: Intake,
-    pub desk: Arc<Desk>,
+    pub desks: Arc<Desks>,
+    pub reload: Arc<Reload>,
     pub outbox: Arc<Outbox>,
     pub checkpoints: Option<Writer>,
     pub due: Arc<Notify>,
@@ -86,22 +90,30 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     let store = Store::open(&location(&settings), &store_tasks).await?;
     let redactor = Redactor::new(settings.secrets());
     let mappings = mappings(&settings)?;
-    let inventory: Arc<dyn Inventory> = policy.inventory.clone();
     let due = Arc::new(Notify::new());
     let ingest = Ingest::new(store.clone(), clock.clone(), redactor.clone());
-    let intake = Intake {
-        store: store.clone(),
-        clock: clock.clone(),
-        correlator: Arc::new(correlator(&settings, &inventory, &mappings)?),
-        arrived: ingest.arrived(),
-        due: Arc::clone(&due),
-        poll: Duration::from_millis(settings.worker.poll_ms),
-    };
     let mind = match instead.mind {
         Some(mind) => Some(mind),
         None => outside::model(&settings)?.map(|model| Arc::new(model) as Arc<dyn Mind>),
     };
-    let desk = desk(&settings, &policy, &store, &clock, &redactor, mappings, mind)?;
+    let parts = Parts {
+        settings: settings.clone(),
+        store: store.clone(),
+        clock: clock.clone(),
+        redactor: redactor.clone(),
+        mappings,
+        mind,
+    };
+    let desks = Arc::new(Desks::new(desk(&parts, &policy)?));
+    let intake = Intake {
+        store: store.clone(),
+        clock: clock.clone(),
+        correlator: Arc::new(correlator(&settings, &desks)?),
+        arrived: ingest.arrived(),
+        due: Arc::clone(&due),
+        poll: Duration::from_millis(settings.worker.poll_ms),
+    };
+    let reload = Reload::new(parts, &policy, Arc::clone(&desks), Arc::clone(&due));
     let outbox = Outbox {
         store: store.clone(),
         clock: clock.clone(),
@@ -112,13 +124,13 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     let checkpoints = outside::checkpoints(&settings, &store, &clock);
     Ok(App {
         settings,
-        policy,
         store,
         clock,
         redactor,
         ingest,
         intake,
-        desk: Arc::new(desk),
+        desks,
+        reload: Arc::new(reload),
         outbox: Arc::new(outbox),
         checkpoints,
         due,
@@ -127,6 +139,16 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
 }
 
 impl App {
+    /// The desk in force.
+    pub fn desk(&self) -> Arc<Desk> {
+        self.desks.current()
+    }
+
+    /// Finds the targets that labels name, by the inventory in force.
+    pub fn locate(&self) -> Arc<Locate> {
+        locate_by(&self.desks)
+    }
+
     /// Starts the intake, the worker, the pager, the outbox and the checkpoints.
     pub fn start(&self, tasks: &Tasks) {
         let poll = Duration::from_millis(self.settings.worker.poll_ms);
@@ -138,9 +160,10 @@ impl App {
             poll,
         };
         tasks.spawn(ingest::run(self.intake.clone(), tasks.stopping()));
-        let (desk, due) = (Arc::clone(&self.desk), Arc::clone(&self.due));
-        tasks.spawn(worker::run(Arc::clone(&desk), setup, Arc::clone(&due), tasks.clone()));
-        tasks.spawn(pager::run(desk, PAGER_POLL, due, tasks.stopping()));
+        let (desks, due) = (Arc::clone(&self.desks), Arc::clone(&self.due));
+        tasks.spawn(reload::tell(Arc::clone(&self.reload), tasks.stopping()));
+        tasks.spawn(worker::run(Arc::clone(&desks), setup, Arc::clone(&due), tasks.clone()));
+        tasks.spawn(pager::run(desks, PAGER_POLL, due, tasks.stopping()));
         tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
         if let Some(checkpoints) = &self.checkpoints {
             tasks.spawn(checkpoints.clone().run(tasks.stopping()));
@@ -155,17 +178,18 @@ impl App {
 
     /// What stands in this process, for the pages and the API.
     pub fn standing(&self) -> Standing {
-        let file = self.desk.gate.halt_file.clone();
-        let rules = Arc::clone(&self.policy.rules);
+        let file = self.desk().gate.halt_file.clone();
+        let desks = Arc::clone(&self.desks);
         Standing {
             halt_file: Arc::new(move || file.look()),
-            policy: Arc::new(move || rules.summary()),
+            policy: Arc::new(move || desks.current().gate.checker.rules().summary()),
         }
     }
 
     /// Ends `tasks`, then the store. Returns how many tasks did not end within `patience`.
     pub async fn stop(self, tasks: &Tasks, patience: Duration) -> usize {
         let left = tasks.shut_down(patience).await;
+        self.reload.gone().await;
         left + self.store_tasks.shut_down(patience).await
     }
 }
@@ -205,15 +229,21 @@ pub fn own(settings: &Settings) -> Result<Own> {
     })
 }
 
-fn desk(
-    settings: &Settings,
-    policy: &Policy,
-    store: &Store,
-    clock: &Clock,
-    redactor: &Redactor,
+/// What a desk is made of besides the policy: it stays the same when that changes.
+struct Parts {
+    settings: Settings,
+    store: Store,
+    clock: Clock,
+    redactor: Redactor,
     mappings: Vec<Mapping>,
     mind: Option<Arc<dyn Mind>>,
-) -> Result<Desk> {
+}
+
+/// Builds a desk under a policy. Nothing in it is shared with a desk under another policy but the
+/// parts.
+fn desk(parts: &Parts, policy: &Policy) -> Result<Desk> {
+    let Parts { settings, store, clock, redactor, mappings, mind } = parts;
+    let mappings = mappings.clone();
     let inventory: Arc<dyn Inventory> = policy.inventory.clone();
     let prometheus = outside::prometheus(settings)?;
     let register = tools::all(&Deps {
@@ -247,7 +277,7 @@ fn desk(
     Ok(Desk {
         store: store.clone(),
         clock: clock.clone(),
-        minds: Minds { model: mind, runbook },
+        minds: Minds { model: mind.clone(), runbook },
         budget: budget(settings),
         gate,
         verifier,
@@ -255,6 +285,7 @@ fn desk(
         redactor: redactor.clone(),
         locate: Arc::new(move |labels: &[&Labels]| locate(&*inventory, labels, &mappings)),
         policy: steps(settings)?,
+        retired: AtomicBool::new(false),
     })
 }
 
@@ -287,18 +318,14 @@ fn budget(settings: &Settings) -> Budget {
     }
 }
 
-fn correlator(
-    settings: &Settings,
-    inventory: &Arc<dyn Inventory>,
-    mappings: &[Mapping],
-) -> Result<Correlator> {
+fn correlator(settings: &Settings, desks: &Arc<Desks>) -> Result<Correlator> {
     let ignore = settings
         .ingest
         .ignore
         .iter()
         .map(|text| Matcher::parse(text).map_err(|why| anyhow!("ingest.ignore: {why}")))
         .collect::<Result<_>>()?;
-    let (inventory, mappings) = (Arc::clone(inventory), mappings.to_vec());
+    let locate = locate_by(desks);
     let deadlines = &settings.notify.deadlines;
     Ok(Correlator {
         by: settings.ingest.correlate_by.clone(),
@@ -307,8 +334,13 @@ fn correlator(
         reopen_within_ms: seconds(settings.ingest.reopen_within_s),
         critical_page_ms: seconds(deadlines.critical_within_s),
         warning_page_ms: seconds(deadlines.warning_within_s),
-        locate: Arc::new(move |labels: &Labels| locate(&*inventory, &[labels], &mappings)),
+        locate: Arc::new(move |labels: &Labels| locate(&[labels])),
     })
+}
+
+fn locate_by(desks: &Arc<Desks>) -> Arc<Locate> {
+    let desks = Arc::clone(desks);
+    Arc::new(move |labels: &[&Labels]| (desks.current().locate)(labels))
 }
 
 /// Which labels name targets.

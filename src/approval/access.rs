@@ -4,11 +4,11 @@
 //! problem with its line. An absent file means that nobody is known.
 //! Never: a password or token in the file itself; a half-written file.
 
-use super::people::Role;
-use super::secrets;
+use super::people::{Holder, Role};
+use super::{may_decide, secrets};
 use crate::config::{Problem, Problems, yaml};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
@@ -73,6 +73,19 @@ pub enum Error {
     Unfit(Problems),
     #[error("cannot write {file}: {cause}")]
     Io { file: String, cause: std::io::Error },
+}
+
+impl Access {
+    /// The names of all who may answer a question that is put to `roles`. Somebody with both a
+    /// password and a token of the same name counts once, as they do when they approve.
+    pub fn eligible(&self, roles: &[String]) -> BTreeSet<String> {
+        let holders = self.tokens.iter().filter_map(|token| match token.holder() {
+            Some(Holder::Person(principal)) => Some(principal),
+            Some(Holder::Sender { .. }) | None => None,
+        });
+        let all = self.users.iter().map(User::principal).chain(holders);
+        all.filter(|who| may_decide(who, roles).is_ok()).map(|who| who.name).collect()
+    }
 }
 
 /// Reads the file; `Ok(None)` when there is none.

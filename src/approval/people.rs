@@ -11,7 +11,7 @@ use crate::model::call::sha256_hex;
 use crate::model::system::Known;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -182,6 +182,11 @@ impl People {
         !access.users.is_empty() || access.tokens.iter().any(|t| t.kind == TokenKind::Api)
     }
 
+    /// The names of all who may answer a question that is put to `roles`.
+    pub fn eligible(&self, roles: &[String]) -> BTreeSet<String> {
+        self.current().eligible(roles)
+    }
+
     /// The holder of a token.
     pub fn by_token(&self, token: &str) -> Option<Holder> {
         let hash = sha256_hex(token.as_bytes());
@@ -272,13 +277,13 @@ impl People {
 }
 
 impl User {
-    fn principal(&self) -> Principal {
+    pub(super) fn principal(&self) -> Principal {
         Principal { name: self.name.clone(), role: self.role, via: Via::Form }
     }
 }
 
 impl Token {
-    fn holder(&self) -> Option<Holder> {
+    pub(super) fn holder(&self) -> Option<Holder> {
         match (self.kind, self.role) {
             (TokenKind::Webhook, _) => {
                 let source = self.source.clone().unwrap_or_else(|| DEFAULT_SOURCE.to_owned());

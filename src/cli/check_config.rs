@@ -2,6 +2,7 @@
 
 use super::{Global, print};
 use crate::app;
+use crate::approval::access;
 use crate::approval::people::People;
 use crate::clock::Clock;
 use crate::config::{self, Environment, Settings};
@@ -11,12 +12,14 @@ use std::process::ExitCode;
 
 pub fn run(global: &Global) -> Result<ExitCode> {
     let environment = Environment::from_process();
-    let (problems, warnings) =
+    let (problems, warnings): (Vec<String>, Vec<String>) =
         match config::load(global.config.as_deref(), &environment, &global.set) {
-            Ok(loaded) => (complaints(&loaded.value), loaded.warnings),
+            Ok(loaded) => {
+                let warnings = loaded.warnings.iter().map(ToString::to_string);
+                (complaints(&loaded.value), warnings.chain(too_few(&loaded.value)).collect())
+            }
             Err(problems) => (lines(&problems.to_string()), Vec::new()),
         };
-    let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     let value = json!({"valid": problems.is_empty(), "problems": problems, "warnings": warnings});
     print::show(global.output, &value, |_| {
         let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
@@ -45,6 +48,34 @@ pub fn policy(settings: &Settings) -> Vec<String> {
         Ok(_) => Vec::new(),
         Err(error) => lines(&format!("{error:#}")),
     }
+}
+
+/// The questions that never get answers enough, because fewer people may decide than have to. Says
+/// nothing where nobody may: then it is not set up yet, which `doctor` tells.
+pub fn too_few(settings: &Settings) -> Vec<String> {
+    let access = access::load(&settings.access_file).ok().flatten().unwrap_or_default();
+    let Ok(policy) = app::load_policy(settings, &Clock::system()) else { return Vec::new() };
+    if access.eligible(&[]).is_empty() {
+        return Vec::new();
+    }
+    let said = |what: &str, quorum: u32, roles: &[String]| {
+        let may = access.eligible(roles).len();
+        let whom =
+            if roles.is_empty() { String::new() } else { format!(" of {}", roles.join(", ")) };
+        let missing = usize::try_from(quorum).is_ok_and(|quorum| may < quorum);
+        missing.then(|| {
+            format!(
+                "{what} takes {quorum} people{whom}, and only {may} may decide (users and API \
+                 tokens in {}): nobody will be able to approve it",
+                settings.access_file.display()
+            )
+        })
+    };
+    let high_risk = said("a change of high risk", policy.rules.high_risk_quorum(), &[]);
+    let asked = policy.rules.asked().filter_map(|(rule, approvals)| {
+        said(&format!("rule '{rule}'"), approvals.quorum, &approvals.roles)
+    });
+    high_risk.into_iter().chain(asked).collect()
 }
 
 /// The problems of a list, without the count at its end.

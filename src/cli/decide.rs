@@ -7,6 +7,7 @@ use super::remote::At;
 use super::{Global, print};
 use crate::model::action::Answer;
 use crate::model::ids::ActionId;
+use crate::model::verdict::Source;
 use crate::web::visible;
 use anyhow::Result;
 use clap::Args;
@@ -62,7 +63,8 @@ fn outcome(action: &Value) -> String {
     text
 }
 
-fn described(action: &Value) -> String {
+/// An action on its lines, for whoever decides.
+pub fn described(action: &Value) -> String {
     let lines = [
         ("call", format!("{} {}", field(action, "/tool"), field(action, "/args"))),
         ("why", field(action, "/reason")),
@@ -71,7 +73,26 @@ fn described(action: &Value) -> String {
         ("expires", time(action, "/expires_at_ms")),
         ("incident", field(action, "/incident_id")),
     ];
-    lines.map(|(label, text)| format!("{label:8}  {text}")).join("\n")
+    let mut lines = lines.map(|(label, text)| format!("{label:8}  {text}")).to_vec();
+    let origins = action.get("origins").and_then(Value::as_array).into_iter().flatten();
+    lines.splice(1..1, origins.map(whence));
+    let (needed, may) = (action.get("quorum"), action.get("may_decide"));
+    if let (Some(needed), Some(may)) = (needed.and_then(Value::as_i64), may.and_then(Value::as_i64))
+        && may < needed
+    {
+        lines.push(format!("{:8}  {needed} have to agree, and only {may} may decide", "people"));
+    }
+    lines.join("\n")
+}
+
+/// Where one argument, or one item of it, was found.
+fn whence(origin: &Value) -> String {
+    let source: Option<Source> =
+        origin.get("source").and_then(|source| serde_json::from_value(source.clone()).ok());
+    // A word of a later version is no reason to trust.
+    let mark = if source.is_some_and(Source::is_trusted) { "" } else { "NOT TRUSTED: " };
+    let at = |pointer| field(origin, pointer);
+    format!("{:8}  {mark}{} {}: {}", "from", at("/argument"), at("/value"), at("/place"))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! In: arguments. Out: what the verb prints, and an exit code that is 0 only on success. Verbs
 //! about incidents talk to the running server; only those that prepare or repair open files.
 
+mod action;
 mod alert;
 mod audit;
 mod check_config;
@@ -19,6 +20,7 @@ mod password;
 mod policy;
 mod print;
 mod redact;
+mod reload;
 mod remote;
 mod serve;
 mod token;
@@ -91,6 +93,9 @@ enum Verb {
     /// Incidents of the running server.
     #[command(subcommand)]
     Incident(incident::Verb),
+    /// Proposed changes of the running server.
+    #[command(subcommand)]
+    Action(action::Verb),
     /// Approve the exact call that waits for an answer.
     Approve(decide::Decide),
     /// Reject the call that waits for an answer.
@@ -99,6 +104,8 @@ enum Verb {
     Halt(halt::Halt),
     /// Let changes go on after a halt.
     Resume(remote::At),
+    /// Let the running server take over changed rules, runbooks and inventory.
+    Reload(remote::At),
     /// Holds: no change of certain targets, for a time.
     #[command(subcommand)]
     Hold(hold::Verb),
@@ -132,10 +139,12 @@ pub fn main() -> ExitCode {
         Verb::Token(verb) => token::run(&cli.global, verb),
         Verb::Alert(verb) => alert::run(&cli.global, verb),
         Verb::Incident(verb) => incident::run(&cli.global, verb),
+        Verb::Action(verb) => action::run(&cli.global, verb),
         Verb::Approve(decide) => decide::run(&cli.global, &decide, Answer::Approve),
         Verb::Reject(decide) => decide::run(&cli.global, &decide, Answer::Reject),
         Verb::Halt(halt) => halt::run(&cli.global, &halt),
         Verb::Resume(at) => halt::resume(&cli.global, &at),
+        Verb::Reload(at) => reload::run(&cli.global, &at),
         Verb::Hold(verb) => hold::run(&cli.global, verb),
         Verb::Policy(verb) => policy::run(&cli.global, verb),
         Verb::Audit(verb) => audit::run(&cli.global, verb),

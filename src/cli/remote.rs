@@ -165,6 +165,12 @@ impl Remote {
             said.push_str(&format!("{path}: "));
         }
         said.push_str(&super::print::one_line(message));
+        if let Some(problems) = body.pointer("/error/problems").and_then(Value::as_array) {
+            for problem in problems.iter().filter_map(Value::as_str) {
+                said.push_str(&format!("\n{}", super::print::one_line(problem)));
+            }
+            return anyhow!(said);
+        }
         if answer.status == 401 && !self.has_token {
             said.push_str(
                 ". Give a token with --token-file or WATCHKEEPER_TOKEN; \

@@ -1,6 +1,7 @@
 //! `watchkeeper serve`: the server, until it is told to stop.
 
 use super::{Global, block_on, settings};
+use crate::app::reload::Reload;
 use crate::app::{self, App, Instead};
 use crate::approval::people::People;
 use crate::config::{Environment, Settings};
@@ -12,7 +13,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// A stopping server finishes its steps in flight within this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -56,7 +58,8 @@ pub async fn start(
         ingest: app.ingest.clone(),
         redactor: app.redactor.clone(),
         due: Arc::clone(&app.due),
-        locate: Arc::clone(&app.desk.locate),
+        locate: app.locate(),
+        policy: Some(app.reload.clone()),
         standing: app.standing(),
         metrics: Some(metrics),
     });
@@ -66,6 +69,8 @@ pub async fn start(
 async fn serve(settings: Settings) -> Result<ExitCode> {
     let metrics = telemetry::start_metrics().map_err(|why| anyhow!(why))?;
     let tasks = Tasks::default();
+    // Listened for before anything else: unheard, the signal ends the process.
+    let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let Running { address, app, people } = match start(settings, metrics, &tasks).await {
         Ok(running) => running,
         Err(error) => {
@@ -84,6 +89,7 @@ async fn serve(settings: Settings) -> Result<ExitCode> {
             "nobody can approve anything: there are no users; add one with `watchkeeper user add`"
         );
     }
+    tasks.spawn(reload_on_hangup(Arc::clone(&app.reload), hangups, tasks.stopping()));
     wait_for_signal().await?;
     tracing::info!("stopping");
     let left = app.stop(&tasks, PATIENCE).await;
@@ -91,6 +97,19 @@ async fn serve(settings: Settings) -> Result<ExitCode> {
         tracing::warn!(left, "some work did not end in time; it goes on after the next start");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Takes over changed policy files at each SIGHUP. What came of it is in the log and the metrics.
+async fn reload_on_hangup(reload: Arc<Reload>, mut hangups: Signal, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            heard = hangups.recv() => match heard {
+                Some(()) => drop(reload.reload("SIGHUP").await),
+                None => return,
+            },
+        }
+    }
 }
 
 /// Waits until somebody asks the process to end.

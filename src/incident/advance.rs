@@ -55,7 +55,7 @@ pub async fn advance(desk: &Desk, lease: &Lease) -> Result<Next, Error> {
             State::Open => investigate::open(desk, &mut draft).await?,
             State::Investigating => investigate::go_on(desk, &mut draft).await?,
             State::Proposed => approve::judge(desk, &mut draft).await?,
-            State::AwaitingApproval => approve::wait(desk, &mut draft),
+            State::AwaitingApproval => approve::wait(desk, &mut draft).await?,
             State::Executing => {
                 // The intent is committed inside, so the draft is used up there.
                 if draft.is_dirty() {

@@ -11,8 +11,10 @@ use crate::model::guard::{Breaker, Then};
 use crate::model::ids::{IncidentId, MessageId};
 use crate::model::message::{Event, Link, Message, Urgency};
 use crate::model::time::format_span_ms;
-use crate::model::verdict::Autonomy;
+use crate::model::verdict::{Autonomy, Source, Traced};
 
+/// The channel whose pages stay open until they are closed.
+const PAGER: &str = "pagerduty";
 /// Of the targets that the inventory lacks, so many are named.
 const MISSING_SHOWN: usize = 5;
 
@@ -58,6 +60,7 @@ pub(super) fn needs_you(
     message.paragraphs.push(proposal.reason.clone());
     if let Some(verdict) = &action.verdict {
         message.paragraphs.push(verdict.reason());
+        message.paragraphs.push(whence(&verdict.origins));
     }
     message.paragraphs.extend(proposal.rollback.clone());
     message.paragraphs.extend(preview.map(str::to_owned));
@@ -66,13 +69,42 @@ pub(super) fn needs_you(
     message
 }
 
-/// Somebody approved, and the rules want one more person.
+/// Where each argument comes from, those first that nothing trusted holds.
+fn whence(origins: &[Traced]) -> String {
+    let decides = origins.iter().filter(|traced| traced.source != Source::Prose);
+    let (trusted, untrusted): (Vec<&Traced>, Vec<&Traced>) =
+        decides.partition(|traced| traced.source.is_trusted());
+    let line = |mark: &str, traced: &Traced| {
+        format!("{mark}{} {}: {}", traced.argument, traced.value, traced.place)
+    };
+    let lines = untrusted.into_iter().map(|traced| line("NOT TRUSTED: ", traced));
+    lines.chain(trusted.into_iter().map(|traced| line("", traced))).collect::<Vec<_>>().join("\n")
+}
+
+/// Somebody approved, and the rules want one more person. Whoever has acknowledged the page of the
+/// incident would not be woken by it again, so that this one has a key of its own.
 pub(super) fn one_more(desk: &Desk, case: &Case, action: &Action) -> Message {
     let mut message = needs_you(desk, case, action, None);
     message.urgency = Urgency::Page;
+    message.dedup_key = second_key(action);
     let approved = action.approved_by.join(", ");
     message.paragraphs.insert(0, format!("Approved by {approved}; another person has to agree."));
     message
+}
+
+/// Nobody has to agree any more: the page for it ends.
+pub(super) fn no_more(desk: &Desk, case: &Case, action: &Action) -> Message {
+    let mut message = base(desk, case, Event::Resolved, Urgency::Tell);
+    message.dedup_key = second_key(action);
+    message.title =
+        format!("{}: {} is {}", case.title, action.proposal.call.tool, action.state.as_str());
+    // People have read it in the incident; only a pager has something to close.
+    message.channels = vec![PAGER.to_owned()];
+    message
+}
+
+fn second_key(action: &Action) -> String {
+    format!("watchkeeper-approval-{}", action.id())
 }
 
 /// Verified: the problem is gone.

@@ -2,7 +2,9 @@
 
 use super::advance::Flow;
 use super::draft::{Draft, Next};
-use super::{Desk, announce};
+use super::events::one_more_transition;
+use super::reconsider::reconsider;
+use super::{Desk, announce, origins};
 use crate::model::action::{Action, ActionState};
 use crate::model::timeline::{Entry, Success};
 use crate::model::verdict::{Decision, VerdictRecord};
@@ -15,10 +17,10 @@ pub(super) async fn judge(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error>
     }
     let Some(action) = draft.case.open_action().cloned() else { return Ok(Flow::Go) };
     let facts = desk.facts(&draft.case);
-    let call = &action.proposal.call;
-    let judged = desk.gate.judge_write(&facts, call, action.proposal.wants_person).await?;
+    let judged = desk.gate.judge_write(&facts, &action.proposal).await?;
     draft.now_ms = desk.clock.now_ms();
-    let record = judged.verdict.record().clone();
+    let mut record = judged.verdict.record().clone();
+    origins::name_places(desk, &draft.case, &mut record.origins);
     let preview = judged.captured.preview.map(|text| desk.redactor.text(&text).into_owned());
     draft.add(Entry::ActionJudged {
         action_id: action.id(),
@@ -48,16 +50,19 @@ pub(super) async fn judge(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error>
 }
 
 /// Waits for the decision, which comes through the inbox, or for the expiry.
-pub(super) fn wait(desk: &Desk, draft: &mut Draft) -> Flow {
-    let Some(action) = draft.case.open_action().cloned() else { return Flow::Go };
+pub(super) async fn wait(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
+    let Some(action) = draft.case.open_action().cloned() else { return Ok(Flow::Go) };
     let expires_at_ms = action.expires_at_ms.unwrap_or(draft.now_ms);
     if draft.now_ms < expires_at_ms {
+        if let Some(flow) = reconsider(desk, draft, &action).await? {
+            return Ok(flow);
+        }
         if !action.approved_by.is_empty() {
             let message = announce::one_more(desk, &draft.case, &action);
-            let transition = format!("one_more:{}:{}", action.id(), action.approved_by.len());
+            let transition = one_more_transition(action.id(), action.approved_by.len());
             draft.announce(&transition, message);
         }
-        return Flow::Rest(Next::At(expires_at_ms));
+        return Ok(Flow::Rest(Next::At(expires_at_ms)));
     }
     draft.move_action(action.id(), ActionState::Awaiting, ActionState::Expired);
     draft.add(Entry::Expired { action_id: action.id() });
@@ -67,7 +72,7 @@ pub(super) fn wait(desk: &Desk, draft: &mut Draft) -> Flow {
         Success::Refused,
         format!("expired: nobody answered within {minutes} minutes; it was not done"),
     );
-    Flow::Go
+    Ok(Flow::Go)
 }
 
 fn row(

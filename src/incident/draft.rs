@@ -119,6 +119,11 @@ impl Draft {
         self.changes.push(Change::Move { id, from, to });
     }
 
+    /// Puts the question of an action under other rules, as nobody has answered it yet.
+    pub fn rejudge_action(&mut self, id: ActionId, rules_version: String) {
+        self.changes.push(Change::Rejudge { id, rules_version });
+    }
+
     /// Adds an action's row.
     pub fn insert_action(&mut self, row: actions::Row) {
         self.changes.push(Change::Insert(Box::new(row)));

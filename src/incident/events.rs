@@ -5,9 +5,10 @@
 
 use super::draft::Draft;
 use super::{Desk, announce};
-use crate::model::action::{ActionState, Answer};
+use crate::model::action::{Action, ActionState, Answer};
 use crate::model::alert::Severity;
 use crate::model::case::Case;
+use crate::model::ids::ActionId;
 use crate::model::incident::State;
 use crate::model::message::Urgency;
 use crate::model::timeline::{Entry, Success};
@@ -31,8 +32,9 @@ pub(super) fn fold(desk: &Desk, draft: &mut Draft, waiting: Vec<Item>) {
         match react(&draft.case, &item.entry) {
             Reaction::Fold => {
                 joined |= joins_escalated(&draft.case, &item.entry);
-                draft.add_at(item.at_ms, item.entry.clone());
-                tell_rejection(draft, &item.entry);
+                let entry = without_secrets(desk, item.entry);
+                draft.add_at(item.at_ms, entry.clone());
+                tell_rejection(draft, &entry);
             }
             Reaction::Ignore(because) => tracing::info!(
                 incident.id = %draft.case.id,
@@ -44,6 +46,7 @@ pub(super) fn fold(desk: &Desk, draft: &mut Draft, waiting: Vec<Item>) {
         draft.fold(item.id);
     }
     after_events(draft);
+    end_second_pages(desk, draft);
     if joined {
         tell_joined(desk, draft, severity);
     }
@@ -51,6 +54,24 @@ pub(super) fn fold(desk: &Desk, draft: &mut Draft, waiting: Vec<Item>) {
         let message = announce::acknowledged(desk, &draft.case, &by);
         draft.announce(&format!("acknowledged:{}", draft.case.round), message);
     }
+}
+
+/// Ends the pages for a further approval that nobody needs any more.
+fn end_second_pages(desk: &Desk, draft: &mut Draft) {
+    let settled = |action: &&Action| {
+        action.state != ActionState::Awaiting
+            && draft.case.announced.contains(&one_more_transition(action.id(), 1))
+    };
+    let settled: Vec<Action> = draft.case.actions.iter().filter(settled).cloned().collect();
+    for action in settled {
+        let message = announce::no_more(desk, &draft.case, &action);
+        draft.announce(&format!("no_more:{}", action.id()), message);
+    }
+}
+
+/// The transition that is announced when so many have approved and it takes more.
+pub(super) fn one_more_transition(id: ActionId, approved: usize) -> String {
+    format!("one_more:{id}:{approved}")
 }
 
 /// Whether an alert begins to fire under an incident that was handed to a person: no investigation
@@ -128,6 +149,17 @@ pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
         | Entry::ReportWritten { .. }
         | Entry::Unknown(_) => Reaction::Ignore("only a step of the incident itself writes this"),
     }
+}
+
+/// People's own words without the secrets in them: they stand in the history, and a rejection's
+/// go to a model. Whoever wrote the entry may have left them in.
+fn without_secrets(desk: &Desk, mut entry: Entry) -> Entry {
+    if let Entry::Decided { comment: Some(text), .. } | Entry::Counted { comment: Some(text), .. } =
+        &mut entry
+    {
+        *text = desk.redactor.text(text).into_owned();
+    }
+    entry
 }
 
 /// A rejection is the answer that the mind waits for; without it, it would ask the same again.

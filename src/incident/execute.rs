@@ -58,6 +58,10 @@ async fn start(
             return commit(desk, draft, Next::Again).await;
         }
     };
+    if desk.is_retired() {
+        // Nothing starts on the word of a policy that is no longer in force.
+        return commit(desk, draft, Next::Again).await;
+    }
     draft.now_ms = desk.clock.now_ms();
     let start_before_ms = draft.now_ms + desk.policy.start_within_ms;
     draft.add(Entry::IntentWritten { action_id: action.id(), start_before_ms });
@@ -97,7 +101,7 @@ async fn start(
 }
 
 /// Why a permission no longer stands.
-enum Withdrawn {
+pub(super) enum Withdrawn {
     /// The call is off, and the mind is told so.
     Off(String),
     /// What was allowed before is a person's to decide now.
@@ -139,7 +143,7 @@ async fn judge_again(
 ) -> Result<Result<Judged, Withdrawn>, Error> {
     let proposal = &action.proposal;
     let facts = desk.facts(&draft.case);
-    let judged = desk.gate.judge_write(&facts, &proposal.call, proposal.wants_person).await?;
+    let judged = desk.gate.judge_write(&facts, proposal).await?;
     let record = judged.verdict.record();
     let before = action.verdict.as_ref().map(|verdict| verdict.rules_version.as_str());
     match (record.decision, consent) {
@@ -197,7 +201,7 @@ async fn refused(
 
 /// Ends an action that will not run. What only needs a person now is proposed again, so that it is
 /// judged with the true counts.
-fn withdraw(draft: &mut Draft, action: &Action, withdrawn: Withdrawn) {
+pub(super) fn withdraw(draft: &mut Draft, action: &Action, withdrawn: Withdrawn) {
     let (Withdrawn::Off(why) | Withdrawn::AskFirst(why) | Withdrawn::AskWaited(why)) = &withdrawn;
     draft.move_action(action.id(), action.state, ActionState::Superseded);
     draft.add(Entry::Superseded { action_id: action.id(), why: why.clone() });

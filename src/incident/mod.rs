@@ -5,6 +5,7 @@
 //! Never: anything remembered between two steps; each begins with a fold of the timeline.
 
 pub mod advance;
+pub mod desks;
 pub mod intake;
 pub mod pager;
 pub mod worker;
@@ -18,8 +19,11 @@ mod events;
 mod execute;
 mod investigate;
 mod measure;
+mod origins;
+mod reconsider;
 mod wait;
 
+use crate::action::evidence;
 use crate::action::gate::{Facts, Gate};
 use crate::action::verify::Verifier;
 use crate::agent::Minds;
@@ -33,6 +37,7 @@ use crate::redact::Redactor;
 use crate::safety::provenance::Trusted;
 use crate::store::Store;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Finds the targets that labels name.
 pub type Locate = dyn Fn(&[&Labels]) -> Located + Send + Sync;
@@ -74,9 +79,21 @@ pub struct Desk {
     pub redactor: Redactor,
     pub locate: Arc<Locate>,
     pub policy: Policy,
+    /// Whether a newer policy is in force.
+    pub retired: AtomicBool,
 }
 
 impl Desk {
+    /// Says that another desk is in force from now on.
+    fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Whether another desk is in force.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
     /// The targets that the incident's alerts name.
     fn located(&self, case: &Case) -> Located {
         let labels: Vec<&Labels> = case.alerts.iter().map(|a| &a.alert.labels).collect();
@@ -106,6 +123,7 @@ impl Desk {
             }
         }
         let labels = case.alerts.iter().map(|a| a.alert.labels.clone()).collect();
-        Facts { scope: case.scope.clone(), labels, located, trusted }
+        let seen = evidence::seen(case, &self.gate.register);
+        Facts { scope: case.scope.clone(), labels, located, trusted, seen }
     }
 }

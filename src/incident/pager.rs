@@ -3,6 +3,7 @@
 //! An incident that nobody was paged for and that is not resolved within its severity's time is
 //! announced loudly, whatever its worker is doing at the moment.
 
+use super::desks::Desks;
 use super::events::{self, Reaction};
 use super::{Desk, announce};
 use crate::crash::{self, Point};
@@ -20,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 const BATCH: i64 = 100;
 
 /// Looks for overdue incidents until told to stop.
-pub async fn run(desk: Arc<Desk>, poll: Duration, due: Arc<Notify>, stop: CancellationToken) {
+pub async fn run(desks: Arc<Desks>, poll: Duration, due: Arc<Notify>, stop: CancellationToken) {
     loop {
-        match sweep(&desk).await {
+        match sweep(&desks.current()).await {
             Ok(0) => {}
             Ok(_) => due.notify_one(),
             Err(error) => tracing::error!(%error, "cannot look for overdue incidents"),

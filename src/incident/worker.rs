@@ -5,6 +5,7 @@
 //! its commits would be fenced off anyway.
 
 use super::advance::{Next, advance};
+use super::desks::Desks;
 use super::{Desk, announce};
 use crate::crash::{self, Point};
 use crate::model::ids::IncidentId;
@@ -80,30 +81,32 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs until told to stop.
-pub async fn run(desk: Arc<Desk>, setup: Setup, due: Arc<Notify>, tasks: Tasks) {
+pub async fn run(desks: Arc<Desks>, setup: Setup, due: Arc<Notify>, tasks: Tasks) {
     let stop = tasks.stopping();
     let slots = Arc::new(Semaphore::new(setup.investigations_max));
     let (alive, _) = watch::channel(0_u64);
     let alive = Arc::new(alive);
     let crew = Arc::new(Crew::default());
     tasks.spawn(renew(
-        Arc::clone(&desk),
+        desks.current(),
         setup.clone(),
         Arc::clone(&crew),
         Arc::clone(&alive),
         tasks.stopping(),
     ));
     loop {
+        let desk = desks.current();
         let free = i64::try_from(slots.available_permits()).unwrap_or(i64::MAX);
         let now_ms = desk.clock.now_ms();
         match desk.store.claim(&setup.owner, free, now_ms, setup.lease_ms).await {
             Ok(leases) if !leases.is_empty() => {
                 for lease in leases {
                     let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
-                    let (desk, due, tasks2) = (Arc::clone(&desk), Arc::clone(&due), tasks.clone());
+                    let (desks, due, tasks2) =
+                        (Arc::clone(&desks), Arc::clone(&due), tasks.clone());
                     let (crew, lost) = (Arc::clone(&crew), alive.subscribe());
                     tasks.spawn(async move {
-                        work(&desk, &crew, lease, &tasks2, lost).await;
+                        work(&desks, &crew, lease, &tasks2, lost).await;
                         drop(slot);
                         due.notify_one();
                     });
@@ -123,7 +126,7 @@ pub async fn run(desk: Arc<Desk>, setup: Setup, due: Arc<Notify>, tasks: Tasks) 
 
 /// Takes steps of one incident until it rests, then gives the lease back.
 async fn work(
-    desk: &Desk,
+    desks: &Desks,
     crew: &Crew,
     lease: Lease,
     tasks: &Tasks,
@@ -132,6 +135,8 @@ async fn work(
     let stop = tasks.stopping();
     lost.mark_unchanged();
     let given_back = loop {
+        // Each step begins with the policy in force and ends with the same.
+        let desk = &desks.current();
         let step = tokio::select! {
             step = AssertUnwindSafe(Box::pin(advance(desk, &lease))).catch_unwind() => step,
             _ = lost.changed() => {
@@ -150,6 +155,8 @@ async fn work(
             Ok(Next::Again) if !stop.is_cancelled() => {
                 metrics::counter!("watchkeeper_steps_total").increment(1);
             }
+            // What rests under an older policy has to be looked at under the one in force.
+            Ok(Next::At(_) | Next::WhenTold) if desk.is_retired() && !stop.is_cancelled() => {}
             Ok(Next::Again | Next::At(_) | Next::WhenTold) => {
                 break desk.store.release(lease.clone()).await;
             }

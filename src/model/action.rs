@@ -127,8 +127,9 @@ pub struct Proposal {
 impl Proposal {
     /// The risk that people are told. A mind may raise what the rules see, never lower it.
     pub fn risk_under(&self, verdict: &VerdictRecord) -> Risk {
+        // Verdicts of earlier versions say nothing of it.
         let least = if verdict.tier == Tier::Safe { Risk::Low } else { Risk::Medium };
-        self.risk.max(least)
+        self.risk.max(verdict.risk.unwrap_or(least))
     }
 }
 

@@ -18,6 +18,7 @@ pub mod incident;
 pub mod matcher;
 pub mod message;
 pub mod orders;
+pub mod policy;
 pub mod system;
 pub mod text;
 pub mod time;

@@ -3,6 +3,7 @@
 //! These are records: anybody may build one. The proof that a call was judged is
 //! `safety::Verdict`, which only the checker can make.
 
+use crate::model::action::Risk;
 use serde::{Deserialize, Serialize};
 
 /// How dangerous a call is under the rules. The order is strictness: the greatest wins.
@@ -96,6 +97,58 @@ pub struct Limit {
     pub within_ms: i64,
 }
 
+/// Where an argument of a change was found. The order is trust, the most trusted first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// A label of an authenticated source of alerts.
+    Alert,
+    /// The inventory: where a service of the incident runs, what it depends on, what may be
+    /// cleaned on the host.
+    Inventory,
+    /// A runbook of the incident.
+    Runbook,
+    /// The default that the tool declares.
+    Default,
+    /// Words for people, which decide nothing.
+    Prose,
+    /// The output of a tool, an annotation, a label that names no target.
+    Text,
+    /// Nothing of the incident holds it: the mind wrote it itself.
+    Nowhere,
+}
+
+impl Source {
+    /// Whether a change may follow it without a person who looks.
+    pub fn is_trusted(self) -> bool {
+        self < Self::Text
+    }
+
+    /// What it is, in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Alert => "a label of the alert",
+            Self::Inventory => "the inventory",
+            Self::Runbook => "the runbook",
+            Self::Default => "the tool's default",
+            Self::Prose => "words for people; no rule reads them",
+            Self::Text => "text from outside",
+            Self::Nowhere => "nowhere in this incident: whoever asked for it wrote it",
+        }
+    }
+}
+
+/// An argument of a change, or one item of it, with where it was found.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Traced {
+    pub argument: String,
+    /// As text; a word is written without quotes.
+    pub value: String,
+    pub source: Source,
+    /// The very place, in words.
+    pub place: String,
+}
+
 /// A verdict as the timeline keeps it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct VerdictRecord {
@@ -110,6 +163,15 @@ pub struct VerdictRecord {
     pub approvals: Approvals,
     pub rules_version: String,
     pub call_hash: String,
+    /// What would have been decided had the level not been `observe` or `page`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would: Option<Decision>,
+    /// How bad it would be if the change went wrong; what a mind says can only raise it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<Risk>,
+    /// Where each argument of a change was found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origins: Vec<Traced>,
 }
 
 impl VerdictRecord {

@@ -103,6 +103,9 @@ fn verdict(tier: Tier, matched: &[(&str, Tier, &str)], call: &Call) -> VerdictRe
         approvals: Approvals::default(),
         rules_version: "r1".into(),
         call_hash: call.hash(),
+        would: None,
+        risk: None,
+        origins: Vec::new(),
     }
 }
 

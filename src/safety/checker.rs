@@ -8,14 +8,15 @@ mod checks;
 mod guards;
 mod orders;
 
-use crate::model::action::Wanted;
+use crate::model::action::{Risk, Wanted};
 use crate::model::alert::Labels;
 use crate::model::call::Call;
 use crate::model::entity::{HostFacts, ServiceFacts};
 use crate::model::guard::{Breaker, Watch};
 use crate::model::tool::{Effect, ToolSpec};
-use crate::model::verdict::{Approvals, Autonomy, Decision, Limit, VerdictRecord};
+use crate::model::verdict::{Approvals, Autonomy, Decision, Limit, Tier, Traced, VerdictRecord};
 use crate::safety::circumstances::Circumstances;
+use crate::safety::evidence::Seen;
 use crate::safety::floor::Own;
 use crate::safety::levels::Granted;
 use crate::safety::provenance::Trusted;
@@ -45,6 +46,10 @@ pub struct Request<'a> {
     pub counts: &'a dyn Fn(&Limit) -> i64,
     pub halt: Halt<'a>,
     pub wanted: Wanted,
+    /// The risk that the mind sees; it can only raise ours.
+    pub risk: Risk,
+    /// The looks of the incident that gave an answer.
+    pub seen: &'a [Seen],
     pub firing: Firing,
     pub circumstances: &'a Circumstances,
 }
@@ -91,12 +96,14 @@ impl Checker {
         checks::person(request.wanted, &mut weighed);
         let granted = self.rules.levels.grant(request.labels);
         let (mut limits, mut cap) = (Vec::new(), Autonomy::Act);
+        let mut change = Change::default();
         match subject.effect() {
             Effect::Write => {
                 checks::some_target(&subject, &mut weighed);
                 checks::grant(&subject, &mut weighed);
-                checks::provenance(&subject, request.trusted, &mut weighed);
+                change.origins = checks::provenance(&subject, request.trusted, &mut weighed);
                 checks::second_source(request.firing, &mut weighed);
+                checks::evidence(request, &subject, &mut weighed);
                 orders::quarantine(&request.circumstances.orders, &mut weighed);
                 limits = checks::limits(&subject, request.counts, &mut weighed);
                 let guards = self.rules.guards();
@@ -106,13 +113,14 @@ impl Checker {
                 guards::breaker(guards, &subject, request, &mut weighed);
                 cap = guards::common_cause(guards, request, &mut weighed);
                 let others = weighed.tier();
-                granted.weigh_write(others, &mut weighed.reasons);
+                change.would = granted.weigh_write(others, &mut weighed.reasons);
                 checks::halt(request.halt, &mut weighed);
+                change.risk = Some(checks::risk(&subject, request.risk, weighed.tier()));
                 orders::holds(request.circumstances, &subject, request.labels, &mut weighed);
             }
             Effect::Read | Effect::Talk => {}
         }
-        self.verdict(request.call, granted.autonomy.min(cap), limits, weighed)
+        self.verdict(request.call, granted.autonomy.min(cap), limits, change, weighed)
     }
 
     /// What has to be looked up before a change, and again with its intent.
@@ -144,7 +152,7 @@ impl Checker {
         checks::complete(&subject, &mut weighed);
         checks::named_targets(&subject, &mut weighed);
         let autonomy = self.rules.levels.grant(request.labels).autonomy;
-        self.verdict(request.call, autonomy, Vec::new(), weighed)
+        self.verdict(request.call, autonomy, Vec::new(), Change::default(), weighed)
     }
 
     fn verdict(
@@ -152,14 +160,18 @@ impl Checker {
         call: &Call,
         autonomy: Autonomy,
         limits: Vec<Limit>,
+        change: Change,
         weighed: Weighed<'_>,
     ) -> Verdict {
         let tier = weighed.tier();
         let decision = Decision::from(tier);
-        let approvals = match decision {
+        let mut approvals = match decision {
             Decision::Ask => weighed.approvals.into_approvals(),
             Decision::Allow | Decision::Refuse => Approvals::default(),
         };
+        if (decision, change.risk) == (Decision::Ask, Some(Risk::High)) {
+            approvals.quorum = approvals.quorum.max(self.rules.high_risk_quorum());
+        }
         Verdict::new(VerdictRecord {
             tier,
             decision,
@@ -169,8 +181,19 @@ impl Checker {
             approvals,
             rules_version: self.rules.version().to_owned(),
             call_hash: call.hash(),
+            would: change.would.map(Decision::from),
+            risk: change.risk,
+            origins: change.origins,
         })
     }
+}
+
+/// What a verdict says of changes only.
+#[derive(Default)]
+struct Change {
+    would: Option<Tier>,
+    risk: Option<Risk>,
+    origins: Vec<Traced>,
 }
 
 impl<'a> Request<'a> {

@@ -177,6 +177,9 @@ const PATHS: &[(Refusal, &str, Tier)] = &[
     ("audit", "/var/log/audit", Tier::Confirm),
 ];
 
+/// The class of services that hold data.
+pub(super) const DATABASE: &str = "database";
+
 const READ_VERBS: &[&str] = &[
     "get", "list", "show", "check", "describe", "read", "search", "query", "find", "watch", "count",
 ];
@@ -252,7 +255,7 @@ pub(super) fn weigh(subject: &Subject<'_>, own: &Own, into: &mut Vec<Matched>) {
             let note = format!("{} is of class {}", service.name, service.class);
             tell(&service.class, Tier::Forbidden, note);
         }
-        if service.class == "database" {
+        if service.class == DATABASE {
             let note = format!("{} is a database: a person agrees first", service.name);
             tell("database", Tier::Confirm, note);
         }

@@ -88,7 +88,8 @@ impl Levels {
 
 impl Granted {
     /// What the autonomy says of a write; `others` is the tier that everything else gives it.
-    pub(super) fn weigh_write(&self, others: Tier, into: &mut Vec<Matched>) {
+    /// Returns the tier that it would have were nothing capped at looking, if something is.
+    pub(super) fn weigh_write(&self, others: Tier, into: &mut Vec<Matched>) -> Option<Tier> {
         let would = self
             .reasons
             .iter()
@@ -105,6 +106,10 @@ impl Granted {
             let tier = reason.autonomy.tier_of_write();
             into.push(Matched { source: reason.source.clone(), tier, note });
         }
+        let acting = |reason: &&Reason| reason.autonomy >= Autonomy::Advise;
+        let freed =
+            self.reasons.iter().filter(acting).map(|reason| reason.autonomy.tier_of_write());
+        (self.autonomy < Autonomy::Advise).then(|| freed.fold(others, Tier::max))
     }
 }
 

@@ -9,6 +9,7 @@
 pub mod checker;
 pub mod circumstances;
 pub mod command;
+pub mod evidence;
 pub mod floor;
 pub mod guards;
 pub mod levels;

@@ -111,6 +111,9 @@ mod tests {
             approvals: Approvals::default(),
             rules_version: "1".into(),
             call_hash: call("web1").hash(),
+            would: None,
+            risk: None,
+            origins: Vec::new(),
         })
     }
 

@@ -7,31 +7,16 @@
 
 use crate::model::call::canonical;
 use crate::model::entity::{Located, ServiceFacts};
+use crate::model::verdict::Source;
 use crate::safety::limits::canonical_host;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Where a value was found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
-    /// A label of an authenticated source.
-    Incident,
-    /// The inventory: where a service of the incident runs, what it depends on, what may be
-    /// cleaned on the host.
-    Inventory,
-    /// A runbook of the incident.
-    Runbook,
-    /// The default that the tool declares.
-    Default,
-    /// Nothing trusted holds it.
-    Untraced,
-}
-
 /// The values that may stand in a change without a person looking at them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trusted {
-    hosts: BTreeMap<String, Origin>,
-    services: BTreeMap<String, Origin>,
+    hosts: BTreeMap<String, Source>,
+    services: BTreeMap<String, Source>,
     /// Argument names with canonical values: a number that a runbook gives for days says nothing
     /// about replicas.
     parameters: BTreeSet<(String, String)>,
@@ -42,10 +27,10 @@ impl Trusted {
     pub fn of_incident(located: &Located) -> Self {
         let mut trusted = Self::default();
         for host in &located.hosts {
-            trusted.hosts.insert(canonical_host(host), Origin::Incident);
+            trusted.hosts.insert(canonical_host(host), Source::Alert);
         }
         for service in &located.services {
-            trusted.services.insert(service.clone(), Origin::Incident);
+            trusted.services.insert(service.clone(), Source::Alert);
         }
         trusted
     }
@@ -59,15 +44,15 @@ impl Trusted {
         let own: Vec<&ServiceFacts> = self
             .services
             .iter()
-            .filter(|(_, origin)| **origin == Origin::Incident)
+            .filter(|(_, origin)| **origin == Source::Alert)
             .filter_map(|(name, _)| all.get(name.as_str()).copied())
             .collect();
         for service in own {
             let needed = service.depends_on.iter().filter_map(|name| all.get(name.as_str()));
             for related in std::iter::once(&service).chain(needed) {
-                self.services.entry(related.name.clone()).or_insert(Origin::Inventory);
+                self.services.entry(related.name.clone()).or_insert(Source::Inventory);
                 for host in &related.hosts {
-                    self.hosts.entry(canonical_host(host)).or_insert(Origin::Inventory);
+                    self.hosts.entry(canonical_host(host)).or_insert(Source::Inventory);
                 }
             }
         }
@@ -91,26 +76,26 @@ impl Trusted {
     }
 
     /// Where the name of a host comes from.
-    pub fn host(&self, argument: &str, name: &str) -> Origin {
+    pub fn host(&self, argument: &str, name: &str) -> Source {
         let named = self.hosts.get(&canonical_host(name)).copied();
         named.unwrap_or_else(|| self.value(argument, &Value::String(name.to_owned())))
     }
 
     /// Where the name of a service comes from.
-    pub fn service(&self, argument: &str, name: &str) -> Origin {
+    pub fn service(&self, argument: &str, name: &str) -> Source {
         let named = self.services.get(name).copied();
         named.unwrap_or_else(|| self.value(argument, &Value::String(name.to_owned())))
     }
 
     /// Where any other argument comes from.
-    pub fn value(&self, argument: &str, value: &Value) -> Origin {
+    pub fn value(&self, argument: &str, value: &Value) -> Source {
         if self.parameters.is_empty() {
-            return Origin::Untraced;
+            return Source::Nowhere;
         }
         if self.parameters.contains(&(argument.to_owned(), canonical(value))) {
-            Origin::Runbook
+            Source::Runbook
         } else {
-            Origin::Untraced
+            Source::Nowhere
         }
     }
 }
@@ -141,18 +126,18 @@ mod tests {
             Located { hosts: vec!["WEB1".into()], services: vec!["shop".into()], missing: vec![] };
         let trusted = Trusted::of_incident(&located).relate(&inventory);
         for (name, expected) in [
-            ("web1", Origin::Incident),
-            ("Web2", Origin::Inventory),
-            ("cache1", Origin::Inventory),
-            ("san1", Origin::Untraced),
+            ("web1", Source::Alert),
+            ("Web2", Source::Inventory),
+            ("cache1", Source::Inventory),
+            ("san1", Source::Nowhere),
         ] {
             assert_eq!(trusted.host("host", name), expected, "{name}");
         }
         for (name, expected) in [
-            ("shop", Origin::Incident),
-            ("cache", Origin::Inventory),
-            ("disk", Origin::Untraced),
-            ("mail", Origin::Untraced),
+            ("shop", Source::Alert),
+            ("cache", Source::Inventory),
+            ("disk", Source::Nowhere),
+            ("mail", Source::Nowhere),
         ] {
             assert_eq!(trusted.service("service", name), expected, "{name}");
         }
@@ -162,11 +147,11 @@ mod tests {
     fn a_runbook_vouches_for_one_argument_only() {
         let args = json!({"paths": ["/var/log/a", "/var/log/b"], "days": 7, "host": "web9"});
         let trusted = Trusted::default().parameters(args.as_object().unwrap());
-        assert_eq!(trusted.value("paths", &json!("/var/log/a")), Origin::Runbook);
-        assert_eq!(trusted.value("days", &json!(7)), Origin::Runbook);
-        assert_eq!(trusted.host("host", "web9"), Origin::Runbook);
-        assert_eq!(trusted.value("replicas", &json!(7)), Origin::Untraced);
-        assert_eq!(trusted.value("days", &json!("7")), Origin::Untraced);
-        assert_eq!(trusted.service("service", "web9"), Origin::Untraced);
+        assert_eq!(trusted.value("paths", &json!("/var/log/a")), Source::Runbook);
+        assert_eq!(trusted.value("days", &json!(7)), Source::Runbook);
+        assert_eq!(trusted.host("host", "web9"), Source::Runbook);
+        assert_eq!(trusted.value("replicas", &json!(7)), Source::Nowhere);
+        assert_eq!(trusted.value("days", &json!("7")), Source::Nowhere);
+        assert_eq!(trusted.service("service", "web9"), Source::Nowhere);
     }
 }

@@ -36,6 +36,8 @@ pub struct RulesFile {
     pub levels: Vec<LevelFile>,
     #[serde(default)]
     pub defaults: Defaults,
+    #[serde(default)]
+    pub approvals: ApprovalsFile,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<FreezeFile>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,6 +77,20 @@ impl Default for Defaults {
     }
 }
 
+/// What holds for every approval, whatever a rule says of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApprovalsFile {
+    /// So many people at least have to agree to a change of high risk.
+    pub high_risk_quorum: u32,
+}
+
+impl Default for ApprovalsFile {
+    fn default() -> Self {
+        Self { high_risk_quorum: 2 }
+    }
+}
+
 /// One rule: the tier of the calls of one tool for which the condition holds.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,6 +103,9 @@ pub struct RuleFile {
     pub tier: Tier,
     #[serde(default)]
     pub limit: Vec<LimitFile>,
+    /// Of a safe rule: so many independent sources must show the need before it runs by itself.
+    #[serde(default)]
+    pub independent_sources: Option<u32>,
     #[serde(default)]
     pub approvals: Option<Approvals>,
     #[serde(default)]
@@ -188,6 +207,7 @@ pub struct Rules {
     summaries: Vec<RuleSummary>,
     pub(super) levels: Levels,
     pub(super) defaults: Defaults,
+    high_risk_quorum: u32,
     guards: Guards,
     tools: BTreeMap<String, ToolRules>,
     unknown_tools: Vec<String>,
@@ -214,6 +234,8 @@ pub(super) struct Rule {
     pub when: Option<Condition>,
     pub tier: Tier,
     pub limits: Vec<LimitRule>,
+    /// So many independent sources must show the need.
+    pub sources: Option<u32>,
     pub approvals: Approvals,
     /// Why, for a person: the file's reason, else the condition.
     pub note: String,
@@ -242,6 +264,19 @@ impl Rules {
     /// Tools that rules name and nobody provides: a typing error, or a tool yet to come.
     pub fn unknown_tools(&self) -> &[String] {
         &self.unknown_tools
+    }
+
+    /// How many people at least have to agree to a change of high risk.
+    pub fn high_risk_quorum(&self) -> u32 {
+        self.high_risk_quorum
+    }
+
+    /// Whom confirm rules ask, by the name of the rule.
+    pub fn asked(&self) -> impl Iterator<Item = (&str, &Approvals)> {
+        let rules = self.tools.values().flat_map(|tool| &tool.rules);
+        rules
+            .filter(|rule| rule.tier == Tier::Confirm)
+            .map(|rule| (rule.name.as_str(), &rule.approvals))
     }
 
     /// The limits over time and recent history that hold for every change.

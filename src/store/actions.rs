@@ -336,6 +336,25 @@ pub async fn move_on(
     }
 }
 
+/// Puts a question under other rules.
+///
+/// # Errors
+/// `NoLonger` when somebody has answered it, wholly or in part.
+pub async fn rejudge(conn: &mut Conn<'_>, id: ActionId, rules_version: &str) -> Result<(), Error> {
+    let changed = db!(conn, c => sqlx::query(
+        "update action set rules_version = $2
+         where id = $1 and state = 'awaiting' and approved_by = '[]'"
+    )
+        .bind(id.to_string())
+        .bind(rules_version)
+        .execute(&mut **c).await.map(|done| done.rows_affected()))?;
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(Error::NoLonger("somebody has answered the question by now".into()))
+    }
+}
+
 fn state(word: &str) -> Result<ActionState, Error> {
     ActionState::parse(word).ok_or_else(|| Error::Corrupt(format!("action state {word}")))
 }

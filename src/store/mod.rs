@@ -19,6 +19,7 @@ pub mod intents;
 pub mod orders;
 pub mod outbox;
 pub mod plan;
+pub mod replicas;
 pub mod sessions;
 pub mod step;
 pub mod switches;

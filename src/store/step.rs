@@ -50,7 +50,16 @@ pub struct Projection {
 #[derive(Clone, Debug)]
 pub enum Change {
     Insert(Box<actions::Row>),
-    Move { id: ActionId, from: ActionState, to: ActionState },
+    Move {
+        id: ActionId,
+        from: ActionState,
+        to: ActionState,
+    },
+    /// The question is put under other rules; nobody has answered it so far.
+    Rejudge {
+        id: ActionId,
+        rules_version: String,
+    },
 }
 
 /// A message and the transition that it announces, which is announced once.
@@ -100,6 +109,9 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
                 if *from == ActionState::Intended {
                     intents::give_back(conn, *id).await?;
                 }
+            }
+            Change::Rejudge { id, rules_version } => {
+                actions::rejudge(conn, *id, rules_version).await?;
             }
         }
     }

@@ -9,6 +9,7 @@ use super::{Bounds, Deps, Done, Error, Output, Tool, told};
 use crate::model::call::Call;
 use crate::model::entity::ServiceFacts;
 use crate::model::tool::{Arg, ArgKind, Effect, ToolSpec};
+use crate::safety::evidence::MONITORING;
 use crate::safety::permit::Permit;
 use crate::targets::service::{Active, Placed};
 use futures::future::{BoxFuture, join_all};
@@ -181,6 +182,11 @@ impl CheckDependencies {
 impl Tool for CheckDependencies {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn source(&self) -> &str {
+        // In part it asks Prometheus, which is asked before every change anyway.
+        MONITORING
     }
 
     fn canonical(&self, mut call: Call) -> Result<Call, String> {

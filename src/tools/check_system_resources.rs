@@ -62,6 +62,10 @@ impl Tool for CheckSystemResources {
         &self.spec
     }
 
+    fn source(&self) -> &str {
+        "host"
+    }
+
     fn canonical(&self, mut call: Call) -> Result<Call, String> {
         if let Some(Value::Array(names)) = call.args.get_mut("check_types") {
             // One call, one hash: the order and repeats mean nothing.

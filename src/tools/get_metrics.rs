@@ -9,6 +9,7 @@ use crate::clients::prometheus::{Series, Table};
 use crate::clock::format_ms;
 use crate::model::call::Call;
 use crate::model::tool::{Arg, ArgKind, Effect, ToolSpec};
+use crate::safety::evidence::MONITORING;
 use crate::safety::permit::Permit;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
@@ -75,6 +76,10 @@ impl GetMetrics {
 impl Tool for GetMetrics {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn source(&self) -> &str {
+        MONITORING
     }
 
     fn canonical(&self, mut call: Call) -> Result<Call, String> {

@@ -97,6 +97,10 @@ impl Tool for GetServiceLogs {
         &self.spec
     }
 
+    fn source(&self) -> &str {
+        "logs"
+    }
+
     fn canonical(&self, call: Call) -> Result<Call, String> {
         place(&self.deps, call)
     }

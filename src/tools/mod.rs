@@ -64,6 +64,12 @@ pub trait Tool: Send + Sync {
     /// Name, arguments, effect.
     fn spec(&self) -> &ToolSpec;
 
+    /// What it looks through, e.g. logs. Tools that read the same thing name the same source, and
+    /// are no second witness for each other.
+    fn source(&self) -> &str {
+        &self.spec().name
+    }
+
     /// What only this tool knows about its arguments, before anything is judged: a path that is
     /// not absolute, a command outside the grammar, a host that the inventory lacks. The call
     /// comes back canonical: the inventory's names, normal paths.

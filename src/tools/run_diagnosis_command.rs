@@ -116,6 +116,10 @@ impl Tool for RunDiagnosisCommand {
         &self.spec
     }
 
+    fn source(&self) -> &str {
+        "host"
+    }
+
     fn canonical(&self, call: Call) -> Result<Call, String> {
         let mut call = on_host(&self.deps, call)?;
         let argv = self.judged(call.text("command").unwrap_or_default())?;

@@ -1,9 +1,9 @@
 //! Proposed changes for programs: lists, one, and a decision on it.
 
-use super::Web;
 use super::error::Error;
 use super::forms::{self, Fields, Id};
 use super::visitor::Visitor;
+use super::{Web, incidents};
 use crate::approval::{self, Principal, Role};
 use crate::model::action::{ActionState, Answer};
 use crate::model::ids::ActionId;
@@ -30,9 +30,15 @@ pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<V
     Ok(Json(json!({ "actions": actions })))
 }
 
-/// One action as it is stored.
+/// One action as it is stored, with where its arguments come from and how many may decide.
 pub async fn one(State(web): State<Web>, _: Visitor, Id(id): Id) -> Result<Json<Value>, Error> {
-    Ok(Json(shown(&web, &load(&web, &id).await?)))
+    let row = load(&web, &id).await?;
+    let mut value = shown(&web, &row);
+    let case = incidents::load(&web, &row.incident_id.to_string()).await?.case;
+    let verdict = case.action(row.id).and_then(|action| action.verdict.as_ref());
+    value["origins"] = json!(verdict.map(|verdict| &verdict.origins));
+    value["may_decide"] = json!(web.people().eligible(&row.roles).len());
+    Ok(Json(value))
 }
 
 pub async fn approve(

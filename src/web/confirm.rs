@@ -15,7 +15,7 @@ use crate::clock::format_ms;
 use crate::model::action::Answer;
 use crate::model::call::Call;
 use crate::model::case::Case;
-use crate::model::verdict::VerdictRecord;
+use crate::model::verdict::{Traced, VerdictRecord};
 use crate::store::actions::Row;
 use askama::Template;
 use axum::Json;
@@ -33,7 +33,7 @@ struct Page {
     incident_id: String,
     incident_title: String,
     tool: String,
-    args: Vec<(String, String)>,
+    args: Vec<(String, String, Vec<Place>)>,
     target: String,
     call_hash: String,
     reason: String,
@@ -52,12 +52,23 @@ struct Page {
     closed: Option<String>,
     quorum: i64,
     approved_by: Vec<String>,
+    /// How many people may decide here, when those are too few.
+    too_few: Option<usize>,
     decided_by: Option<String>,
     decided_at: Option<String>,
     comment: Option<String>,
     /// Why this visitor cannot decide.
     barred: Option<String>,
     nobody: bool,
+}
+
+/// Where an argument, or one item of it, was found.
+struct Place {
+    /// Of a list, which item.
+    item: Option<String>,
+    words: String,
+    /// A person has to look at it.
+    untrusted: bool,
 }
 
 /// Shows the call. Reading it changes nothing.
@@ -70,7 +81,8 @@ pub async fn show(
     let whole = incidents::load(&web, &row.incident_id.to_string()).await?;
     let chrome = Chrome::of(&web, &visitor).await?;
     let now_ms = web.deps()?.clock.now_ms();
-    let page = Page::of(chrome, row, &whole.case, &visitor, now_ms)?;
+    let eligible = web.people().eligible(&row.roles).len();
+    let page = Page::of(chrome, row, &whole.case, &visitor, eligible, now_ms)?;
     Ok(Html(page.render()?))
 }
 
@@ -108,7 +120,14 @@ pub async fn decide(
 }
 
 impl Page {
-    fn of(c: Chrome, row: Row, case: &Case, visitor: &Visitor, now_ms: i64) -> Result<Self, Error> {
+    fn of(
+        c: Chrome,
+        row: Row,
+        case: &Case,
+        visitor: &Visitor,
+        eligible: usize,
+        now_ms: i64,
+    ) -> Result<Self, Error> {
         let args = arguments(&row)?;
         let verdict = case.action(row.id).and_then(|action| action.verdict.as_ref());
         let closed = match approval::open_at(&row, now_ms) {
@@ -126,7 +145,10 @@ impl Page {
             incident_title: visible(&case.title),
             tool: visible(&row.tool),
             target: target(&args),
-            args: args.iter().map(|(k, v)| (visible(k), visible_json(v))).collect(),
+            args: args
+                .iter()
+                .map(|(k, v)| (visible(k), visible_json(v), places(verdict, k)))
+                .collect(),
             call_hash: row.call_hash,
             reason: visible(&row.reason),
             description: visible(&row.description),
@@ -142,6 +164,9 @@ impl Page {
             state: row.state.as_str(),
             quorum: row.quorum,
             approved_by: row.approved_by.iter().map(|name| visible(name)).collect(),
+            too_few: usize::try_from(row.quorum)
+                .is_ok_and(|quorum| closed.is_none() && eligible < quorum)
+                .then_some(eligible),
             closed,
             decided_by: row.decided_by,
             decided_at: row.decided_at_ms.map(format_ms),
@@ -166,6 +191,20 @@ fn arguments(row: &Row) -> Result<Map<String, Value>, Error> {
 fn target(args: &Map<String, Value>) -> String {
     let named = ["service", "host"].iter().filter_map(|key| args.get(*key)?.as_str());
     named.map(visible).collect::<Vec<_>>().join(" @ ")
+}
+
+fn places(verdict: Option<&VerdictRecord>, argument: &str) -> Vec<Place> {
+    let all = verdict.map(|verdict| verdict.origins.as_slice()).unwrap_or_default();
+    let of_this: Vec<&Traced> = all.iter().filter(|traced| traced.argument == argument).collect();
+    let several = of_this.len() > 1;
+    of_this
+        .into_iter()
+        .map(|traced| Place {
+            item: several.then(|| visible(&traced.value)),
+            words: visible(&traced.place),
+            untrusted: !traced.source.is_trusted(),
+        })
+        .collect()
 }
 
 fn rules(verdict: &VerdictRecord) -> Vec<(String, String)> {

@@ -35,6 +35,10 @@ pub enum Error {
         bytes_max: u64,
     },
     Slow,
+    /// The policy files cannot be taken over.
+    Broken {
+        problems: Vec<String>,
+    },
     /// An action that cannot be decided any more, with the word for its state.
     Decision(approval::Error),
     /// Too many wrong passwords.
@@ -57,6 +61,8 @@ pub struct Problem {
     path: Option<String>,
     /// Of an action that was decided already.
     state: Option<&'static str>,
+    /// Everything that is wrong, where it is more than the message can say.
+    problems: Vec<String>,
     /// For the log alone.
     cause: Option<String>,
     retry_after_s: Option<u64>,
@@ -105,6 +111,7 @@ impl Error {
             Self::Slow => {
                 of(StatusCode::REQUEST_TIMEOUT, "slow", "the body did not arrive in time")
             }
+            Self::Broken { problems } => broken(problems),
             Self::Decision(error) => decision(error),
             Self::TooManyAttempts { wait_s } => Problem {
                 retry_after_s: Some(wait_s),
@@ -123,6 +130,16 @@ impl Error {
             .hint("the log says more under this id"),
         }
     }
+}
+
+fn broken(problems: Vec<String>) -> Problem {
+    let count = problems.len();
+    let message = format!(
+        "the policy files are broken ({count} problem{}); the last good ones stay in force",
+        if count == 1 { "" } else { "s" }
+    );
+    Problem { problems, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "broken_policy", message) }
+        .hint("mend the files on the server and reload again")
 }
 
 fn unavailable(cause: String) -> Problem {
@@ -164,6 +181,7 @@ impl Problem {
             hint: String::new(),
             path: None,
             state: None,
+            problems: Vec::new(),
             cause: None,
             retry_after_s: None,
         }
@@ -184,6 +202,9 @@ impl Problem {
         }
         if let Some(state) = self.state {
             error["state"] = json!(state);
+        }
+        if !self.problems.is_empty() {
+            error["problems"] = self.problems.iter().map(|said| json!(visible(said))).collect();
         }
         let body = json!({ "error": error }).to_string();
         (self.status, [(CONTENT_TYPE, "application/json")], body).into_response()

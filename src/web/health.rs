@@ -1,6 +1,6 @@
 //! Whether the process lives, and whether it can do its work.
 
-use super::Web;
+use super::{Web, policy};
 use crate::store::Error;
 use axum::Json;
 use axum::extract::State;
@@ -22,6 +22,7 @@ pub async fn alive() -> Response {
 /// The store can be read and written, so alerts can be taken.
 pub async fn ready(State(web): State<Web>) -> Response {
     let mut missing = serde_json::Map::new();
+    let mut degraded = None;
     if web.0.stopping.is_cancelled() {
         missing.insert("process".into(), json!("stopping"));
     }
@@ -31,6 +32,7 @@ pub async fn ready(State(web): State<Web>) -> Response {
             missing.insert("store".into(), json!("still opening and migrating the database"));
         }
         Ok(deps) => {
+            degraded = policy::complaint(deps);
             let read = probe(deps.store.halt());
             let write = probe(deps.store.write(|_| Box::pin(async { Ok(()) })));
             let (read, write) = tokio::join!(read, write);
@@ -44,7 +46,10 @@ pub async fn ready(State(web): State<Web>) -> Response {
     let ready = missing.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let mut said = json!({"ready": ready, "not_ready": missing});
-    // A halted server takes alerts and looks, so it is ready; but whoever looks should know.
+    // Such a server takes alerts and looks, so it is ready; but whoever looks should know.
+    if let Some(rules) = degraded {
+        said["degraded"] = json!({ "rules": rules });
+    }
     if web.deps().is_ok_and(|deps| (deps.standing.halt_file)().is_some()) {
         said["halt_file"] = json!("no change starts in this process while the halt file exists");
     }

@@ -9,6 +9,7 @@ use crate::store::Error;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub async fn scrape(State(web): State<Web>) -> Response {
         if let Some(process) = &deps.metrics {
             text = process.render();
         }
+        of_policy(&mut text, deps);
         let file = f64::from(u8::from((deps.standing.halt_file)().is_some()));
         gauge(&mut text, "watchkeeper_halt_file", "", file);
         match tokio::time::timeout(READ_WITHIN, of_store(&web, deps)).await {
@@ -71,6 +73,14 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
     gauge(out, "watchkeeper_model_tokens_today", "", number(today.tokens));
     gauge(out, "watchkeeper_model_tokens_daily_budget", "", budget);
 
+    header(out, "watchkeeper_rules_replicas");
+    let replicas = store.replicas(now_ms).await?;
+    let versions = replicas.iter().map(|replica| replica.rules_version.as_str());
+    for version in versions.collect::<BTreeSet<_>>() {
+        let count = replicas.iter().filter(|replica| replica.rules_version == version).count();
+        let _ = writeln!(out, "watchkeeper_rules_replicas{{version=\"{version}\"}} {count}");
+    }
+
     header(out, "watchkeeper_breaker_open");
     for (name, until_ms) in store.breakers().await? {
         // As verdicts name it, without the word that the metric's own name says.
@@ -86,6 +96,17 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
     gauge(out, "watchkeeper_holds", "", orders.holds.len() as f64);
     gauge(out, "watchkeeper_quarantined_rules", "", orders.quarantined.len() as f64);
     Ok(text)
+}
+
+/// What is in force in this process, whether or not the store answers.
+fn of_policy(out: &mut String, deps: &Deps) {
+    let Some(in_force) = deps.policy.as_ref().map(|policy| policy.in_force()) else { return };
+    let version = format!("{{version=\"{}\"}}", in_force.rules_version);
+    gauge(out, "watchkeeper_rules_info", &version, 1.0);
+    let successful = f64::from(u8::from(in_force.broken.is_none()));
+    gauge(out, "watchkeeper_config_last_reload_successful", "", successful);
+    let loaded = seconds(in_force.loaded_at_ms);
+    gauge(out, "watchkeeper_config_last_reload_success_timestamp_seconds", "", loaded);
 }
 
 fn header(out: &mut String, name: &str) {

@@ -34,6 +34,7 @@ mod visible;
 mod visitor;
 mod webhook;
 
+pub use policy::PolicyDoor;
 pub use routes::ROUTES;
 pub use visible::visible;
 
@@ -66,6 +67,8 @@ pub struct Deps {
     /// Fires when an incident's next step is due, so that a decision need not wait for a poll.
     pub due: Arc<Notify>,
     pub locate: Locator,
+    /// The policy in force; `None` where there is none to take over.
+    pub policy: Option<Arc<dyn PolicyDoor>>,
     pub standing: Standing,
     /// Metrics of the process; those about the store are read at each scrape.
     pub metrics: Option<PrometheusHandle>,

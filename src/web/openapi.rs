@@ -175,7 +175,15 @@ const OPERATIONS: &[Operation] = &[
         No,
         &[200, 401, 403, 404],
     ),
-    ("get", "/api/v1/policy", "Rules in force, rules in quarantine", Reader, &[], No, &[200, 401]),
+    (
+        "get",
+        "/api/v1/policy",
+        "Rules in force here and on every replica, rules in quarantine",
+        Reader,
+        &[],
+        No,
+        &[200, 401],
+    ),
     (
         "post",
         "/api/v1/policy/quarantine",
@@ -208,6 +216,15 @@ const OPERATIONS: &[Operation] = &[
     ("get", "/readyz", "The store can be read and written", Open, &[], No, &[200, 503]),
     ("get", "/-/healthy", "The process lives", Open, &[], No, &[200]),
     ("get", "/-/ready", "The store can be read and written", Open, &[], No, &[200, 503]),
+    (
+        "post",
+        "/-/reload",
+        "Take over changed rules, runbooks and inventory (role admin)",
+        Responder,
+        &[],
+        No,
+        &[200, 401, 403, 422, 503],
+    ),
     ("get", "/metrics", "Metrics for Prometheus", Open, &[], No, &[200]),
 ];
 
@@ -280,6 +297,7 @@ fn response(status: u16) -> Value {
         409 => "Already decided, superseded, or another call than the one shown",
         410 => "Expired: nobody answered in time",
         413 => "Too large; its start was kept",
+        422 => "The files are broken; what was in force stays in force",
         429 => "Too many wrong passwords",
         503 => "Nothing was stored; send it again",
         _ => "See the body",
@@ -308,7 +326,7 @@ fn schemas() -> Value {
             "type": "object", "required": ["code", "message", "id"],
             "properties": {
                 "code": text, "message": text, "hint": text, "path": text, "state": text,
-                "id": text,
+                "id": text, "problems": {"type": "array", "items": text},
             },
         }}},
         "Decision": {"type": "object", "properties": {"comment": text, "call_hash": text}},

@@ -1,22 +1,68 @@
-//! The rules in force, and rules that people put in quarantine.
+//! The policy in force: which it is, on which replica, taking over changed files; and rules that
+//! people put in quarantine.
+//!
+//! In: an admin's word to read the files again, a responder's against a rule. Out: what is in force,
+//! or everything that is wrong with the files. Never: a file that arrives over the network; only
+//! those on the server's own disk are read.
 
-use super::Web;
 use super::error::Error;
 use super::forms::{self, Fields};
 use super::halt::reason;
 use super::visitor::Visitor;
+use super::{Deps, Web};
 use crate::approval::Role;
+use crate::clock::format_ms;
 use crate::model::orders::Quarantined;
+use crate::model::policy::InForce;
 use crate::model::text::distance;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-/// Version, autonomy and rules of this process, with what people ordered about them.
+/// Knows the policy in force and can read its files again.
+pub trait PolicyDoor: Send + Sync {
+    fn in_force(&self) -> InForce;
+
+    /// Reads the files and takes them over, all or none; `by` is who asked, for the log.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, a line for each; what was in force stays in force.
+    fn reload<'a>(&'a self, by: &'a str) -> BoxFuture<'a, Result<InForce, Vec<String>>>;
+}
+
+/// Version, autonomy and rules of this process, with what people ordered about them, and what the
+/// other replicas have in force.
 pub async fn show(State(web): State<Web>, _: Visitor) -> Result<Json<Value>, Error> {
     state(&web).await
+}
+
+/// Takes over changed policy files.
+pub async fn reload(
+    State(web): State<Web>,
+    visitor: Visitor,
+    headers: HeaderMap,
+) -> Result<Json<Value>, Error> {
+    let by = &visitor.author(&web, &headers, None, Role::Admin)?.name;
+    let deps = web.deps()?;
+    match door(deps)?.reload(by).await {
+        Ok(_) => state(&web).await,
+        Err(problems) => Err(Error::Broken { problems }),
+    }
+}
+
+/// What is said where people look whether all is well; nothing when it is.
+pub fn complaint(deps: &Deps) -> Option<String> {
+    let broken = deps.policy.as_ref()?.in_force().broken?;
+    let since = format_ms(broken.since_ms);
+    Some(format!("running on older rules, the file is broken since {since}"))
+}
+
+fn door(deps: &Deps) -> Result<&dyn PolicyDoor, Error> {
+    let door = deps.policy.as_deref();
+    door.ok_or_else(|| Error::Unavailable("no policy is loaded here".into()))
 }
 
 /// Lets a rule ask. Any responder may: it is the safe direction.
@@ -77,7 +123,12 @@ async fn state(web: &Web) -> Result<Json<Value>, Error> {
     // Quarantine outlives its rule: the name may come back.
     let known = |name: &str| policy.rules.iter().any(|rule| rule.name == name);
     let absent = orders.quarantined.iter().filter(|one| !known(&one.rule));
+    let replicas = deps.store.replicas(deps.clock.now_ms()).await?;
+    let same = replicas.iter().all(|replica| replica.rules_version == policy.rules_version);
     Ok(Json(json!({
+        "in_force": deps.policy.as_ref().map(|door| door.in_force()),
+        "replicas": replicas,
+        "replicas_agree": same,
         "rules_version": policy.rules_version,
         "autonomy": policy.autonomy,
         "rules": rules.collect::<Vec<_>>(),

@@ -63,6 +63,7 @@ routes! {
     get "/readyz" => health::ready,
     get "/-/healthy" => health::alive,
     get "/-/ready" => health::ready,
+    post "/-/reload" => policy::reload,
     get "/metrics" => metrics::scrape,
 }
 

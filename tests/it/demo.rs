@@ -115,7 +115,8 @@ async fn the_demo_mends_what_it_broke_and_leaves_nothing_behind() {
         "# ServiceDown: web-shop on this-machine",
         "# DiskSpaceLow on this-machine",
         "# ServiceDown: ledger-db on this-machine",
-        "restart_service (done)   demo-oncall",
+        "demo-oncall, demo-lead approved exactly this call",
+        "restart_service (done)   demo-oncall, demo-lead",
         "clean_disk_space (done)  the rules",
     ] {
         assert!(demo.said.contains(part), "{part:?} is missing:\n{}", demo.said);
@@ -169,8 +170,9 @@ async fn a_person_who_rejects_is_obeyed() {
         demo.says(text).await.split_whitespace().next_back().unwrap().to_owned()
     };
     let link = last(&mut demo, "Your turn. Open").await;
-    let name = last(&mut demo, "and sign in as").await;
     let password = last(&mut demo, "with the password").await;
+    let name = demo.says("and sign in as").await;
+    let name = name.split(&[' ', ',']).find(|word| word.starts_with("demo-")).unwrap().to_owned();
     let (base, _) = link.split_once("/confirm/").unwrap();
     let client = reqwest::Client::builder()
         .no_proxy()

@@ -9,10 +9,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use watchkeeper::action::gate::Facts;
 use watchkeeper::approval::access::Access;
-use watchkeeper::model::action::{Action, ActionState, Answer, Wanted};
+use watchkeeper::model::action::{Action, ActionState, Answer, Proposal, Risk, Wanted};
 use watchkeeper::model::alert::Labels;
 use watchkeeper::model::call::Call;
 use watchkeeper::model::case::Case;
+use watchkeeper::model::ids::ActionId;
 use watchkeeper::model::incident::State;
 use watchkeeper::model::verdict::Decision;
 use watchkeeper::safety::provenance::Trusted;
@@ -275,6 +276,19 @@ async fn the_same_remedy_again_and_again_asks_even_when_it_helps() {
     .await;
 }
 
+fn proposal(call: Call) -> Proposal {
+    Proposal {
+        action_id: ActionId::new(),
+        call_id: "call-1".into(),
+        call,
+        reason: "r".into(),
+        description: String::new(),
+        risk: Risk::Low,
+        rollback: None,
+        wants_person: Wanted::Rules,
+    }
+}
+
 #[tokio::test]
 async fn a_change_that_is_crowded_out_waits_and_then_asks_a_person() {
     for_each_engine(|ground| async move {
@@ -344,14 +358,14 @@ async fn one_change_at_a_time_in_each_region_and_all_get_their_turn() {
         let waits = |case: &Case| case.actions.iter().any(|a| a.waits_until_ms.is_some());
         let runs = |case: &Case| case.actions.iter().any(|a| a.state == ActionState::Intended);
         server
-            .wait_for("three run and five wait", |cases| {
+            .wait_as_time_passes("three run and five wait", |cases| {
                 cases.iter().filter(|case| runs(case)).count() == 3
                     && cases.iter().filter(|case| waits(case)).count() == 5
             })
             .await;
         fs::write(world.folder.join("go"), "").unwrap();
         server
-            .wait_for("all repaired", |cases| {
+            .wait_as_time_passes("all repaired", |cases| {
                 cases.len() == 8 && cases.iter().all(|case| case.state() == State::Resolved)
             })
             .await;
@@ -397,7 +411,8 @@ async fn a_thousand_proposals_in_twelve_spellings_stay_within_the_limit() {
         let world = world(&ground, guards).await;
         problem(0).in_prometheus(&world);
         let server = world.server().await;
-        let gate = &server.app.desk.gate;
+        let desk = server.app.desk();
+        let gate = &desk.gate;
         let labels: Labels = [
             ("alertname", "ServiceDown"),
             BOX,
@@ -413,10 +428,10 @@ async fn a_thousand_proposals_in_twelve_spellings_stay_within_the_limit() {
             let asked = Call::new("restart_service", args);
             let call = gate.register.complete(&asked).unwrap_or(asked);
             let trusted = Trusted::default().parameters(&call.args);
-            let located = (server.app.desk.locate)(&[&labels]);
-            let facts =
-                Facts { scope: "default".into(), labels: vec![labels.clone()], located, trusted };
-            let one = gate.judge_write(&facts, &call, Wanted::Rules).await.unwrap();
+            let located = (desk.locate)(&[&labels]);
+            let (scope, labels) = ("default".into(), vec![labels.clone()]);
+            let facts = Facts { scope, labels, located, trusted, seen: Vec::new() };
+            let one = gate.judge_write(&facts, &proposal(call)).await.unwrap();
             let record = one.verdict.record();
             assert_eq!(record.decision, Decision::Allow, "{spelling}: {}", record.reason());
             judged.push((one.verdict.limits().to_vec(), one.watch));

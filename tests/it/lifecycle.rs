@@ -148,9 +148,9 @@ async fn a_reopened_incident_is_paged_for_although_no_worker_is_free() {
         server.post(&Problem::down().resolved()).await;
         server.settle(5).await;
         take_in(&server, &Problem::down().since("2026-03-10T10:10:00Z").firing()).await;
-        assert_eq!(pager::sweep(&server.app.desk).await.unwrap(), 0);
+        assert_eq!(pager::sweep(&server.app.desk()).await.unwrap(), 0);
         server.app.clock.advance(6 * MINUTE_MS);
-        assert_eq!(pager::sweep(&server.app.desk).await.unwrap(), 1);
+        assert_eq!(pager::sweep(&server.app.desk()).await.unwrap(), 1);
         while server.app.outbox.deliver_due().await.unwrap() > 0 {}
         assert_eq!(world.pagerduty.events().len(), 1);
         server.stop().await;
@@ -170,7 +170,7 @@ async fn an_unreadable_incident_is_paged_for_and_holds_back_no_other_page() {
         let first = first.unwrap().id;
         ground.sql(format!("update inbox set body = 'x' where stream_id = '{first}'")).await;
         server.app.clock.advance(6 * MINUTE_MS);
-        assert_eq!(pager::sweep(&server.app.desk).await.unwrap(), 2);
+        assert_eq!(pager::sweep(&server.app.desk()).await.unwrap(), 2);
         while server.app.outbox.deliver_due().await.unwrap() > 0 {}
         assert_eq!(world.pagerduty.events().len(), 2);
         server.stop().await;

@@ -2,6 +2,9 @@
 
 mod explain;
 mod history;
+mod learned;
+mod people;
+mod reload;
 mod schema;
 mod testing;
 

@@ -128,16 +128,33 @@ impl World {
 }
 
 impl Server {
-    /// A person's word on an action.
+    /// The word of people on an action: of as many as it takes.
     pub async fn decide(&self, id: ActionId, answer: Answer) -> Decided {
+        match self.decide_as("ada", id, answer).await {
+            Decided::Counted { .. } => self.decide_as("bob", id, answer).await,
+            decided => decided,
+        }
+    }
+
+    /// The word of the person of this name.
+    pub async fn decide_as(&self, by: &str, id: ActionId, answer: Answer) -> Decided {
         let decision = Decision {
             action_id: id,
             answer,
-            by: "ada".into(),
+            by: by.into(),
             comment: None,
             at_ms: self.app.clock.now_ms(),
         };
         self.app.store.decide(decision).await.unwrap()
+    }
+
+    /// These people approve one after the other; the last one's word is enough.
+    pub async fn approve_by(&self, id: ActionId, people: &[&str]) {
+        for (nth, by) in people.iter().enumerate() {
+            let decided = self.decide_as(by, id, Answer::Approve).await;
+            let last = nth + 1 == people.len();
+            assert_eq!(decided == Decided::Recorded, last, "{by}: {decided:?}");
+        }
     }
 
     /// Lets the workers of the product run by themselves from now on.
@@ -156,7 +173,8 @@ impl Server {
             ingest: self.app.ingest.clone(),
             redactor: self.app.redactor.clone(),
             due: Arc::clone(&self.app.due),
-            locate: Arc::clone(&self.app.desk.locate),
+            locate: self.app.locate(),
+            policy: Some(self.app.reload.clone()),
             standing: self.app.standing(),
             metrics: None,
         });
@@ -165,6 +183,19 @@ impl Server {
 
     /// Waits until the cases of all incidents fit; for a server that runs by itself.
     pub async fn wait_for(&self, what: &str, fits: impl Fn(&[Case]) -> bool) -> Vec<Case> {
+        self.wait(what, 0, fits).await
+    }
+
+    /// The same while the world's clock goes on, for incidents that wait for a moment.
+    pub async fn wait_as_time_passes(
+        &self,
+        what: &str,
+        fits: impl Fn(&[Case]) -> bool,
+    ) -> Vec<Case> {
+        self.wait(what, 20, fits).await
+    }
+
+    async fn wait(&self, what: &str, passes_ms: i64, fits: impl Fn(&[Case]) -> bool) -> Vec<Case> {
         let began = Instant::now();
         loop {
             let mut cases = Vec::new();
@@ -177,16 +208,27 @@ impl Server {
             let states: Vec<_> = cases.iter().map(Case::state).collect();
             assert!(began.elapsed() < PATIENCE, "never: {what}; {states:?}");
             sleep(POLL).await;
-            // Whoever waits for a moment waits by the world's clock.
-            self.app.clock.advance(20);
+            self.app.clock.advance(passes_ms);
         }
     }
 }
 
 /// An API token of an SRE, and the text to send.
 pub fn sre_token() -> (Token, &'static str) {
-    const TEXT: &str = "wk_0123456789abcdef0123456789abcdef";
-    (token_of("ada", TEXT), TEXT)
+    let text = "wk_0123456789abcdef0123456789abcdef";
+    (token_of("ada", text), text)
+}
+
+/// The same of a second one.
+pub fn second_token() -> (Token, &'static str) {
+    let text = "wk_00112233445566778899aabbccddeeff";
+    (token_of("bob", text), text)
+}
+
+/// The same of an admin.
+pub fn admin_token() -> (Token, &'static str) {
+    let text = "wk_fedcba9876543210fedcba9876543210";
+    (Token { role: Some(Role::Admin), ..token_of("root", text) }, text)
 }
 
 /// The API token of one of several SREs.

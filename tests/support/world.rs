@@ -259,7 +259,7 @@ impl Server {
         for lease in app.store.claim("test", 8, now_ms, 60_000).await.unwrap() {
             let mut steps = 0;
             loop {
-                let next = Box::pin(advance(&app.desk, &lease)).await.unwrap();
+                let next = Box::pin(advance(&app.desk(), &lease)).await.unwrap();
                 steps += 1;
                 assert!(steps < STEPS_MAX, "an incident does not come to rest");
                 match next {
@@ -274,7 +274,7 @@ impl Server {
             }
             app.store.release(lease).await.unwrap();
         }
-        worked |= pager::sweep(&app.desk).await.unwrap() > 0;
+        worked |= pager::sweep(&app.desk()).await.unwrap() > 0;
         worked |= app.outbox.deliver_due().await.unwrap() > 0;
         worked
     }

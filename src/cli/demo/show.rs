@@ -137,11 +137,13 @@ impl<'a> Show<'a> {
         self.voice.plain("");
         let action = self.actions(2..3).into_iter().next().context("there is no action")?;
         let by = action.decided_by.clone().unwrap_or_default();
-        let mut checks = vec![
-            ("nothing was changed before a person had answered".to_owned(), waited),
-            (format!("the answer came from {}", scene.approver), by == scene.approver),
-        ];
-        if action.state == ActionState::Rejected {
+        let mut checks =
+            vec![("nothing was changed before a person had answered".to_owned(), waited)];
+        let people = &scene.approvers;
+        let rejected = action.state == ActionState::Rejected;
+        let answered = if rejected { people.contains(&by) } else { by == people.join(", ") };
+        checks.push((format!("the answer came from {by}"), answered));
+        if rejected {
             let restarts = self.stage.restarts(&service);
             checks.push((format!("{service} was not restarted, as you wished"), restarts == 0));
         } else {
@@ -158,7 +160,8 @@ impl<'a> Show<'a> {
 
     /// Prints the reports as a person gets them from the server, then the table.
     async fn report(&mut self) -> Result<()> {
-        self.browser.sign_in(&self.stage.scene.approver, &self.stage.password).await?;
+        let reader = self.stage.scene.approvers.first().context("nobody reads the reports")?;
+        self.browser.sign_in(reader, &self.stage.password).await?;
         for (number, followed) in (1..).zip(&self.follower.incidents) {
             self.voice.heading(&format!("Report {number}"));
             let path = format!("/incidents/{}/report.md", followed.id);
@@ -174,9 +177,15 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
-    /// Signs in, reads the page and presses its button, as a person would.
+    /// One after the other signs in, reads the page and presses its button, as people would.
     async fn approve(&mut self, link: &str) -> Result<()> {
-        let name = &self.stage.scene.approver;
+        for name in &self.stage.scene.approvers {
+            self.approve_as(name, link).await?;
+        }
+        Ok(())
+    }
+
+    async fn approve_as(&mut self, name: &str, link: &str) -> Result<()> {
         self.voice.now(Who::Person, &format!("{name} opens the link: {link}"));
         self.browser.sign_in(name, &self.stage.password).await?;
         self.voice.now(Who::Person, &format!("{name} signed in and reads what would be done"));
@@ -187,10 +196,12 @@ impl<'a> Show<'a> {
     }
 
     async fn ask_you(&mut self, link: &str) -> Result<()> {
-        let (name, password) = (&self.stage.scene.approver, &self.stage.password);
+        let password = &self.stage.password;
+        let names = self.stage.scene.approvers.join(", then as ");
+        let count = self.stage.scene.approvers.len();
         self.voice.plain(&format!(
-            "\n  Your turn. Open    {link}\n  and sign in as     {name}\n  with the password  \
-             {password}\n"
+            "\n  Your turn. Open    {link}\n  with the password  {password}\n  and sign in as     \
+             {names}\n  It is of high risk: {count} have to approve, and one can reject.\n"
         ));
         self.until("you answer", PERSON_WITHIN, |show| {
             show.actions(2..3).iter().any(|action| action.state != ActionState::Awaiting)

@@ -46,7 +46,7 @@ pub struct Scene {
     pub database: String,
     pub old_logs: Logs,
     pub young_logs: Logs,
-    pub approver: String,
+    pub approvers: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -209,8 +209,11 @@ impl Stage {
         self.write_logs("young", &self.scene.young_logs)?;
         let access_file = config.join("access.yaml");
         let password_hash = secrets::hash_password(&self.password).map_err(|why| anyhow!(why))?;
-        let user = User { name: self.scene.approver.clone(), role: Role::Sre, password_hash };
-        access::add_user(&access_file, user)?;
+        for name in &self.scene.approvers {
+            let password_hash = password_hash.clone();
+            let user = User { name: name.clone(), role: Role::Sre, password_hash };
+            access::add_user(&access_file, user)?;
+        }
         let token = secrets::new_token();
         self.webhook_token = token.shown_once;
         let token = Token {

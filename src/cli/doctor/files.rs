@@ -38,6 +38,11 @@ fn people(settings: &Settings) -> Vec<Finding> {
     if let Err(why) = web::may_listen(settings, &People::of(access.clone())) {
         found.push(Finding::fail(ABOUT, why, ""));
     }
+    for said in check_config::too_few(settings) {
+        let mend =
+            "watchkeeper user add <name> --role sre, or approvals.high_risk_quorum: 1 in the rules";
+        found.push(Finding::warn(ABOUT, said, mend));
+    }
     let hooks = access.tokens.iter().filter(|token| token.kind == TokenKind::Webhook).count();
     if access.users.is_empty() {
         let said = "nobody can sign in, so nobody can approve anything in the console";

@@ -31,6 +31,8 @@ pub struct Question {
     pub trusted: Option<bool>,
     /// Whether Prometheus has the alert firing, too.
     pub firing: Option<bool>,
+    /// Whether the mind has looked at the target, through every source.
+    pub looked: Option<bool>,
     /// The time that is supposed; freezes depend on it.
     pub at: Option<DateTime<FixedOffset>>,
     /// What `policy test` compares with; no part of the question.
@@ -91,6 +93,11 @@ impl Question {
                 None => usual.firing,
                 Some(true) => Firing::Confirmed,
                 Some(false) => Firing::NotFiring,
+            },
+            seen: match self.looked {
+                None => usual.seen.clone(),
+                Some(true) => None,
+                Some(false) => Some(Vec::new()),
             },
             at_ms: self.at.map_or(usual.at_ms, |at| at.timestamp_millis()),
             ..usual.clone()

@@ -32,7 +32,8 @@ pub struct Explain {
     #[arg(long, value_name = "JSON")]
     args: Option<String>,
     /// Read questions from standard input, one JSON object a line: {"tool": …, "args": …} or
-    /// {"command": …}, optionally with state, labels, trusted, firing, at, id; answer each with a line.
+    /// {"command": …}, optionally with state, labels, trusted, firing, looked, at, id; answer each
+    /// with a line.
     #[arg(long, conflicts_with_all = ["what", "args", "host"])]
     stdin: bool,
     /// Where a command line would run [default: the first local host of the inventory].
@@ -58,6 +59,9 @@ pub struct Suppose {
     /// Suppose that Prometheus does not have the alert firing [default: it has].
     #[arg(long)]
     not_firing: bool,
+    /// Suppose that the mind has not looked at the target [default: through every source].
+    #[arg(long)]
+    not_looked: bool,
     /// Suppose that the mind asks for a person.
     #[arg(long)]
     person: bool,
@@ -153,6 +157,7 @@ impl Suppose {
             origin: if self.untrusted { Origin::LabelsOnly } else { Origin::Trusted },
             firing: if self.not_firing { Firing::NotFiring } else { Firing::Confirmed },
             wanted: if self.person { Wanted::Person } else { Wanted::Rules },
+            seen: self.not_looked.then(Vec::new),
             at_ms: self.at.unwrap_or_else(|| Clock::system().now_ms()),
             host: facts(&self.host_facts, "--host-facts")?,
             service: facts(&self.service_facts, "--service-facts")?,

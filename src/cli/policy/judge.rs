@@ -8,7 +8,7 @@ use crate::app;
 use crate::app::policy;
 use crate::clock::Clock;
 use crate::config::{Problems, Settings};
-use crate::model::action::Wanted;
+use crate::model::action::{Risk, Wanted};
 use crate::model::alert::Labels;
 use crate::model::call::Call;
 use crate::model::entity::{HostFacts, ServiceFacts};
@@ -16,6 +16,7 @@ use crate::model::tool::{ArgKind, ToolSpec};
 use crate::model::verdict::{Approvals, Autonomy, Decision, Limit, Matched, Tier, VerdictRecord};
 use crate::safety::checker::{Checker, Firing, Halt, Request};
 use crate::safety::circumstances::Circumstances;
+use crate::safety::evidence::Seen;
 use crate::safety::provenance::Trusted;
 use crate::safety::rules::{LevelFile, Rules, RulesFile};
 use crate::targets::inventory::{Catalogue, Inventory, Mapping, ReachKind, locate};
@@ -32,6 +33,8 @@ use std::sync::Arc;
 const SUPPOSED: &str = "supposed";
 /// A tool through which another call is proposed.
 const PROPOSES: &str = "request_human_confirmation";
+/// What a mind can look through, besides Prometheus.
+const SOURCES: [&str; 3] = ["logs", "host", SUPPOSED];
 const COMMANDS: &str = "run_diagnosis_command";
 
 /// The policy, ready to judge.
@@ -67,6 +70,8 @@ pub struct Facts {
     pub origin: Origin,
     pub firing: Firing,
     pub wanted: Wanted,
+    /// The looks that gave an answer before; `None` supposes that every source looked at the target.
+    pub seen: Option<Vec<Seen>>,
     /// The time that is supposed, in milliseconds since the epoch.
     pub at_ms: i64,
     /// Laid over what the inventory knows of the host and the service.
@@ -93,6 +98,7 @@ impl Default for Facts {
             origin: Origin::Trusted,
             firing: Firing::Confirmed,
             wanted: Wanted::Rules,
+            seen: None,
             at_ms: Clock::system().now_ms(),
             host: Map::new(),
             service: Map::new(),
@@ -271,6 +277,8 @@ impl Judge {
                 Trusted::default().parameters(&args)
             }
         };
+        let seen =
+            facts.seen.clone().unwrap_or_else(|| every_source(host.as_ref(), service.as_ref()));
         let verdict = checker.judge(&Request {
             call,
             spec: self.register.get(&call.tool).map(|tool| tool.spec()),
@@ -282,6 +290,8 @@ impl Judge {
             counts,
             halt: Halt::Running,
             wanted: facts.wanted,
+            risk: Risk::Low,
+            seen: &seen,
             firing: facts.firing,
             circumstances: &Circumstances::calm(facts.at_ms),
         });
@@ -301,7 +311,8 @@ impl Judge {
         Trusted::of_incident(&located).relate(&services)
     }
 
-    fn targets(&self, call: &Call) -> (Option<HostFacts>, Option<ServiceFacts>) {
+    /// What the inventory knows of the targets that a call names.
+    pub fn targets(&self, call: &Call) -> (Option<HostFacts>, Option<ServiceFacts>) {
         // Of a tool that is not there, the usual names of the arguments are taken.
         let named = |kind: &ArgKind, usual: &str| match self.register.get(&call.tool) {
             Some(tool) => {
@@ -348,6 +359,16 @@ impl Judge {
             rules_version: self.rules_version().to_owned(),
         }
     }
+}
+
+/// Looks at the target through as many sources as any rule will want.
+fn every_source(host: Option<&HostFacts>, service: Option<&ServiceFacts>) -> Vec<Seen> {
+    let look = |source: &str| Seen {
+        source: source.to_owned(),
+        host: host.map(|host| host.name.clone()),
+        service: service.map(|service| service.name.clone()),
+    };
+    SOURCES.map(look).into()
 }
 
 /// Compiles a file; `supposed` is a cap and one level in place of those of the file.

@@ -5,11 +5,16 @@
 //! but by the server. To add a verb, write its file and its line in [`Verb`].
 
 mod cases;
+mod evidence;
 mod explain;
 mod judge;
 mod lines;
 mod orders;
+mod past;
+mod propose;
+mod readiness;
 mod simulate;
+mod suggest;
 mod test;
 
 use super::Global;
@@ -25,6 +30,10 @@ pub enum Verb {
     Test(test::Test),
     /// Judge what was recorded once more, and show the decisions that differ.
     Simulate(simulate::Simulate),
+    /// Say for each rule what acting would have meant, and what people did instead.
+    Readiness(readiness::Readiness),
+    /// Suggest rules for what people have approved again and again; a person merges them.
+    Suggest(suggest::Suggest),
     /// The rules of the running server, and which of them are in quarantine.
     State(orders::State),
     /// Let a rule ask from now on where it would have let a change run.
@@ -38,6 +47,8 @@ pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
         Verb::Explain(explain) => explain::run(global, &explain),
         Verb::Test(test) => test::run(global, &test),
         Verb::Simulate(simulate) => simulate::run(global, &simulate),
+        Verb::Readiness(readiness) => readiness::run(global, &readiness),
+        Verb::Suggest(suggest) => suggest::run(global, &suggest),
         Verb::State(state) => orders::state(global, &state),
         Verb::Quarantine(order) => orders::quarantine(global, &order),
         Verb::Unquarantine(order) => orders::unquarantine(global, &order),

@@ -7,19 +7,12 @@
 
 use super::super::{Global, block_on, print, settings};
 use super::judge::{Facts, Judge, Origin, decision};
-use crate::app::location;
+use super::past::{Event, Past, Recorded};
 use crate::clock::Clock;
-use crate::model::action::{Proposal, Wanted};
-use crate::model::alert::Labels;
-use crate::model::call::Call;
-use crate::model::case::Case;
-use crate::model::ids::{ActionId, IncidentId};
+use crate::model::ids::ActionId;
 use crate::model::time::parse_duration_ms;
-use crate::model::timeline::{Entry, Stored};
-use crate::model::verdict::{Decision, Limit, Tier, VerdictRecord};
+use crate::model::verdict::{Decision, Limit, Tier};
 use crate::safety::checker::Firing;
-use crate::store::Store;
-use crate::store::timeline::Stream;
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
@@ -28,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Reasons that are found again from the file and the facts; others, such as a halt, stay.
-const FOUND_AGAIN: [&str; 15] = [
+const FOUND_AGAIN: [&str; 16] = [
     "rule: ",
     "default: ",
     "floor: ",
@@ -37,6 +30,7 @@ const FOUND_AGAIN: [&str; 15] = [
     "grant",
     "provenance: ",
     "second source",
+    "evidence: ",
     "limit: ",
     "autonomy",
     "level: ",
@@ -56,32 +50,15 @@ pub struct Simulate {
     rules: Option<PathBuf>,
 }
 
-/// Something recorded that matters here.
-enum Event {
-    Judged(Box<Recorded>),
-    /// A change was started.
-    Started(ActionId),
-}
-
-/// A verdict with what it was about.
-struct Recorded {
-    incident: IncidentId,
-    action: Option<ActionId>,
-    call: Call,
-    wanted: Wanted,
-    labels: Vec<Labels>,
-    verdict: VerdictRecord,
-}
-
 pub fn run(global: &Global, simulate: &Simulate) -> Result<ExitCode> {
     let settings = settings(global)?;
     let judge = Judge::new(&settings, simulate.rules.as_deref(), None)?;
-    let events = block_on(async {
-        let store = Store::open_read_only(&location(&settings)).await?;
-        recorded(&store).await
-    })?;
+    let past = block_on(Past::read(&settings, &judge.register))?;
     let from_ms = Clock::system().now_ms().saturating_sub(simulate.since);
-    let (judged, differ) = replay(&judge, events, from_ms);
+    let replayed = replay(&judge, &past, from_ms);
+    let judged = replayed.len();
+    let differs = |again: &&Again<'_>| again.decision != again.recorded.verdict.decision;
+    let differ: Vec<Value> = replayed.iter().filter(differs).map(told).collect();
     let value = json!({
         "judged": judged, "differ": differ.len(), "rules_version": judge.rules_version(),
         "decisions": differ,
@@ -90,61 +67,24 @@ pub fn run(global: &Global, simulate: &Simulate) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Everything that was judged or started, in the order in which it happened.
-async fn recorded(store: &Store) -> Result<Vec<(i64, Event)>> {
-    let mut events = Vec::new();
-    for named in store.streams().await?.iter().filter(|named| named.stream_kind == "incident") {
-        let Ok(id) = named.stream_id.parse::<IncidentId>() else { continue };
-        of_incident(id, &store.timeline(Stream::incident(id)).await?, &mut events);
-    }
-    events.sort_by_key(|(at_ms, _)| *at_ms);
-    Ok(events)
+/// A recorded verdict that was judged again.
+pub struct Again<'p> {
+    pub at_ms: i64,
+    pub recorded: &'p Recorded,
+    pub decision: Decision,
+    pub reason: String,
 }
 
-fn of_incident(id: IncidentId, entries: &[Stored], events: &mut Vec<(i64, Event)>) {
-    let mut case = Case::new(id, "");
-    let mut calls: BTreeMap<String, Call> = BTreeMap::new();
-    let mut proposals: BTreeMap<ActionId, Proposal> = BTreeMap::new();
-    for stored in entries {
-        case.apply(stored);
-        let mut judged = |action, call: &Call, wanted, verdict: &VerdictRecord| {
-            let recorded = Recorded {
-                incident: id,
-                action,
-                call: call.clone(),
-                wanted,
-                labels: case.alerts.iter().map(|a| a.alert.labels.clone()).collect(),
-                verdict: verdict.clone(),
-            };
-            events.push((stored.at_ms, Event::Judged(Box::new(recorded))));
-        };
-        if let Entry::TurnTaken { calls: asked, .. } = &stored.entry {
-            calls.extend(asked.iter().map(|one| (one.id.clone(), one.call.clone())));
-        } else if let Entry::Proposed { proposal } = &stored.entry {
-            proposals.insert(proposal.action_id, proposal.clone());
-        } else if let Entry::Judged { call_id, verdict } = &stored.entry {
-            if let Some(call) = calls.get(call_id) {
-                judged(None, call, Wanted::Rules, verdict);
-            }
-        } else if let Entry::ActionJudged { action_id, verdict, basis: _ } = &stored.entry {
-            if let Some(proposal) = proposals.get(action_id) {
-                judged(Some(*action_id), &proposal.call, proposal.wants_person, verdict);
-            }
-        } else if let Entry::IntentWritten { action_id, start_before_ms: _ } = &stored.entry {
-            events.push((stored.at_ms, Event::Started(*action_id)));
-        }
-    }
-}
-
-/// Judges everything since `from_ms` again; returns how much that was, and what differs.
-fn replay(judge: &Judge, events: Vec<(i64, Event)>, from_ms: i64) -> (usize, Vec<Value>) {
+/// Judges everything since `from_ms` again, in the order in which it happened.
+pub fn replay<'p>(judge: &Judge, past: &'p Past, from_ms: i64) -> Vec<Again<'p>> {
     let mut started: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     let mut limits: BTreeMap<ActionId, BTreeSet<String>> = BTreeMap::new();
-    let (mut judged, mut differ) = (0, Vec::new());
-    for (at_ms, event) in events {
+    let mut judged = Vec::new();
+    for (at_ms, event) in &past.events {
+        let at_ms = *at_ms;
         let recorded = match event {
             Event::Started(action) => {
-                for key in limits.get(&action).into_iter().flatten() {
+                for key in limits.get(action).into_iter().flatten() {
                     started.entry(key.clone()).or_default().push(at_ms);
                 }
                 continue;
@@ -156,24 +96,25 @@ fn replay(judge: &Judge, events: Vec<(i64, Event)>, from_ms: i64) -> (usize, Vec
             let within = times.filter(|time| **time > at_ms.saturating_sub(limit.within_ms));
             i64::try_from(within.count()).unwrap_or(i64::MAX)
         };
-        let (decided, reason, found) = again(judge, &recorded, at_ms, &count);
+        let (decision, reason, found) = again(judge, recorded, at_ms, &count);
         if let Some(action) = recorded.action {
             limits.insert(action, found.into_iter().map(|limit| limit.key).collect());
         }
-        if at_ms < from_ms {
-            continue;
-        }
-        judged += 1;
-        if decided != recorded.verdict.decision {
-            differ.push(json!({
-                "at_ms": at_ms, "incident": recorded.incident, "action": recorded.action,
-                "call": recorded.call, "recorded": decision(recorded.verdict.decision),
-                "recorded_reason": recorded.verdict.reason(), "decision": decision(decided),
-                "reason": reason,
-            }));
+        if at_ms >= from_ms {
+            judged.push(Again { at_ms, recorded, decision, reason });
         }
     }
-    (judged, differ)
+    judged
+}
+
+fn told(again: &Again<'_>) -> Value {
+    let recorded = again.recorded;
+    json!({
+        "at_ms": again.at_ms, "incident": recorded.incident, "action": recorded.action,
+        "call": recorded.call, "recorded": decision(recorded.verdict.decision),
+        "recorded_reason": recorded.verdict.reason(), "decision": decision(again.decision),
+        "reason": again.reason,
+    })
 }
 
 /// The decision, the reason for it and the limits of a recorded call under the other rules.
@@ -214,6 +155,7 @@ fn facts(recorded: &Recorded, at_ms: i64) -> Facts {
             Some(Tier::Confirm | Tier::Forbidden) => Firing::NotFiring,
         },
         wanted: recorded.wanted,
+        seen: Some(recorded.seen.clone()),
         at_ms,
         ..Facts::default()
     }

@@ -1,15 +1,16 @@
 //! The reasons that depend on more than the call: targets, grants, provenance, the second source,
 //! limits, halts, a mind that asks for a person.
 
-use super::{Firing, Halt, because, shown};
-use crate::model::action::Wanted;
+use super::{Firing, Halt, Request, because, shown};
+use crate::model::action::{Risk, Wanted};
 use crate::model::call::canonical;
 use crate::model::entity::{HostFacts, ServiceFacts};
 use crate::model::tool::ArgKind;
-use crate::model::verdict::{Limit, Tier};
-use crate::safety::floor::canonical_unit;
+use crate::model::verdict::{Limit, Source, Tier, Traced};
+use crate::safety::evidence;
+use crate::safety::floor::{DATABASE, canonical_unit};
 use crate::safety::limits::canonical_host;
-use crate::safety::provenance::{Origin, Trusted};
+use crate::safety::provenance::Trusted;
 use crate::safety::weigh::{Subject, Weighed};
 use serde_json::Value;
 
@@ -82,17 +83,25 @@ pub(super) fn grant(subject: &Subject<'_>, weighed: &mut Weighed<'_>) {
     weighed.push("grant", Tier::Forbidden, note);
 }
 
-/// Every argument that a machine reads comes from a trusted place, or a person looks at it.
-pub(super) fn provenance(subject: &Subject<'_>, trusted: &Trusted, weighed: &mut Weighed<'_>) {
+/// Every argument that a machine reads comes from a trusted place, or a person looks at it. Returns
+/// where each was found.
+pub(super) fn provenance(
+    subject: &Subject<'_>,
+    trusted: &Trusted,
+    weighed: &mut Weighed<'_>,
+) -> Vec<Traced> {
+    let mut origins = Vec::new();
     for (name, value) in &subject.call.args {
-        for untraced in untraced(subject, trusted, name, value) {
-            let note = format!(
-                "{} stands in no label, relation or runbook of this incident",
-                shown(&untraced)
-            );
-            weighed.push(format!("provenance: {name}"), Tier::Confirm, note);
-        }
+        origins.extend(traced(subject, trusted, name, value));
     }
+    for untraced in origins.iter().filter(|traced| !traced.source.is_trusted()) {
+        let note = format!(
+            "{} stands in no label, relation or runbook of this incident",
+            shown(&untraced.value)
+        );
+        weighed.push(format!("provenance: {}", untraced.argument), Tier::Confirm, note);
+    }
+    origins
 }
 
 /// A change that nobody is asked about needs the alert firing in a second source.
@@ -109,6 +118,45 @@ pub(super) fn second_source(firing: Firing, weighed: &mut Weighed<'_>) {
         ),
     };
     weighed.push("second source", tier, note);
+}
+
+/// A safe rule may want more sources than the one that has the alert firing.
+pub(super) fn evidence(request: &Request<'_>, subject: &Subject<'_>, weighed: &mut Weighed<'_>) {
+    let wanting: Vec<(String, usize)> = weighed
+        .safe
+        .iter()
+        .filter_map(|rule| Some((rule.name.clone(), usize::try_from(rule.sources?).ok()?)))
+        .collect();
+    if wanting.is_empty() {
+        return;
+    }
+    let mut sources = evidence::sources(request.seen, subject.target);
+    match request.firing {
+        Firing::Confirmed => sources.insert(evidence::MONITORING),
+        // That a query was answered shows no need when the alert does not fire.
+        Firing::NotFiring | Firing::NoSource => sources.remove(evidence::MONITORING),
+    };
+    let names = sources.iter().copied().collect::<Vec<_>>().join(", ");
+    for (rule, wanted) in wanting {
+        let tier = if sources.len() >= wanted { Tier::Safe } else { Tier::Confirm };
+        let names = if names.is_empty() { "none" } else { &names };
+        let note = format!("{} of {wanted} independent sources: {names}", sources.len());
+        weighed.push(format!("evidence: {rule}"), tier, note);
+    }
+}
+
+/// How bad it would be if the change went wrong. A mind may raise it.
+pub(super) fn risk(subject: &Subject<'_>, asked: Risk, tier: Tier) -> Risk {
+    let (host, service) = (subject.target.host, subject.target.service);
+    let is_protected =
+        service.is_some_and(|service| service.protected) || host.is_some_and(|host| host.protected);
+    let holds_data = service.is_some_and(|service| service.class == DATABASE);
+    let computed = match tier {
+        _ if is_protected || holds_data => Risk::High,
+        Tier::Safe => Risk::Low,
+        Tier::Confirm | Tier::Forbidden => Risk::Medium,
+    };
+    computed.max(asked)
 }
 
 /// The limits of the safe rules that matched; one that is used up asks.
@@ -186,21 +234,20 @@ fn runs_on(service: &ServiceFacts, host: &HostFacts) -> bool {
     service.hosts.is_empty() || service.hosts.iter().any(|host| canonical_host(host) == wanted)
 }
 
-/// The parts of an argument that nothing trusted holds, as text.
-fn untraced(subject: &Subject<'_>, trusted: &Trusted, name: &str, value: &Value) -> Vec<String> {
+/// The parts of an argument with where each was found.
+fn traced(subject: &Subject<'_>, trusted: &Trusted, name: &str, value: &Value) -> Vec<Traced> {
     let arg = subject.spec.and_then(|spec| spec.arg(name));
-    if arg.is_some_and(|arg| arg.default.as_ref() == Some(value)) {
-        return Vec::new();
-    }
-    let origin = |part: &Value| match (arg.map(|arg| &arg.kind), part) {
-        (Some(ArgKind::Prose { .. }), _) => Origin::Default,
+    let is_default = arg.is_some_and(|arg| arg.default.as_ref() == Some(value));
+    let source = |part: &Value| match (arg.map(|arg| &arg.kind), part) {
+        _ if is_default => Source::Default,
+        (Some(ArgKind::Prose { .. }), _) => Source::Prose,
         (Some(ArgKind::Host), Value::String(host)) => trusted.host(name, host),
         (Some(ArgKind::Service), Value::String(text)) => {
             let canonical = subject.target.service.filter(|service| is_service(service, text));
             trusted.service(name, canonical.map_or(text, |service| &service.name))
         }
         (Some(ArgKind::Paths { .. }), Value::String(path)) if may_clean(subject, path) => {
-            Origin::Inventory
+            Source::Inventory
         }
         (None, Value::String(host)) if name == "host" => trusted.host(name, host),
         (None, Value::String(service)) if name == "service" => trusted.service(name, service),
@@ -214,8 +261,15 @@ fn untraced(subject: &Subject<'_>, trusted: &Trusted, name: &str, value: &Value)
     };
     parts
         .iter()
-        .filter(|part| origin(part) == Origin::Untraced)
-        .map(|part| part.as_str().map_or_else(|| canonical(part), str::to_owned))
+        .map(|part| {
+            let source = source(part);
+            Traced {
+                argument: name.to_owned(),
+                value: part.as_str().map_or_else(|| canonical(part), str::to_owned),
+                source,
+                place: source.words().to_owned(),
+            }
+        })
         .collect()
 }
 

@@ -1,5 +1,6 @@
 //! Verdicts as tables: one world in which a restart is safe, and everything that changes it.
 
+mod change;
 mod conditions;
 mod guards;
 mod monotone;
@@ -9,7 +10,7 @@ mod world;
 
 use super::*;
 use crate::model::tool::{Arg, ArgKind};
-use crate::model::verdict::{Matched, Tier};
+use crate::model::verdict::{Matched, Source, Tier, Traced};
 use crate::safety::rules::RulesFile;
 use serde_json::json;
 use world::*;
@@ -22,6 +23,12 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
         source: source.into(),
         tier: Tier::Safe,
         note: note.into(),
+    };
+    let traced = |argument: &str, value: &str, source: Source| Traced {
+        argument: argument.into(),
+        value: value.into(),
+        source,
+        place: source.words().into(),
     };
     let key = "restart one service|host=web1|service=nginx.service";
     let again = "recurrence: restart_service|host=web1|service=nginx.service";
@@ -67,6 +74,13 @@ fn a_safe_restart_is_allowed_with_every_reason_written_down() {
             approvals: Approvals::default(),
             rules_version: world.checker.rules().version().to_owned(),
             call_hash: world.call.hash(),
+            would: None,
+            risk: Some(Risk::Low),
+            origins: vec![
+                traced("host", "web1", Source::Alert),
+                traced("reason", "502", Source::Prose),
+                traced("service", "nginx", Source::Alert),
+            ],
         }
     );
 }

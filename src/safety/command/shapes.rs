@@ -26,7 +26,6 @@ pub enum Shape {
 macro_rules! patterns {
     ($($name:ident = $pattern:expr;)*) => {
         $(static $name: LazyLock<Regex> = LazyLock::new(|| {
-            #[expect(clippy::expect_used, reason = "the pattern is a constant and tests use it")]
             Regex::new($pattern).expect("a valid pattern")
         });)*
     };

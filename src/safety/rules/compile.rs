@@ -36,6 +36,10 @@ impl Rules {
         let text = text_of(file, &mut complaints);
         let levels = compile_levels(file, &mut complaints);
         check_defaults(file, &mut complaints);
+        if file.approvals.high_risk_quorum == 0 {
+            let message = "at least one person has to agree";
+            complaints.add("approvals.high_risk_quorum", message);
+        }
         let specs: BTreeMap<&str, &ToolSpec> =
             specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
         let guards = compile_guards(file, &specs, &mut complaints);
@@ -70,6 +74,7 @@ impl Rules {
             levels,
             defaults: file.defaults,
             guards,
+            high_risk_quorum: file.approvals.high_risk_quorum,
             tools,
             unknown_tools,
         };
@@ -188,6 +193,7 @@ fn compile_rule(
         when,
         tier: rule.tier,
         limits: compile_limits(path, rule, spec, complaints),
+        sources: compile_sources(path, rule, complaints),
         approvals: compile_approvals(path, rule, complaints),
         note,
     })
@@ -254,6 +260,19 @@ fn wrong_argument(field: Option<&str>, spec: Option<&ToolSpec>) -> Option<String
             | ArgKind::Object,
         ) => None,
     }
+}
+
+fn compile_sources(path: &str, rule: &RuleFile, complaints: &mut Complaints) -> Option<u32> {
+    let sources = rule.independent_sources?;
+    let path = format!("{path}.independent_sources");
+    if rule.tier != Tier::Safe {
+        complaints.add(&*path, "only a safe rule runs without a person, who looks anyway");
+    }
+    if sources < 2 {
+        let message = "one source is asked before every change: write 2 or more, or leave it out";
+        complaints.add(path, message);
+    }
+    Some(sources)
 }
 
 fn compile_limits(

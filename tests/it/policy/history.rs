@@ -22,6 +22,12 @@ async fn repaired(ground: &Ground) -> (World, Server) {
     server.post(&webhook(&[alert("firing", "ServiceDown", &DOWN)])).await;
     server.settle(30).await;
     assert_eq!(world.restarts("web"), 1);
+    configured(&world, ground);
+    (world, server)
+}
+
+/// Lets verbs read the database of this ground.
+pub fn configured(world: &World, ground: &Ground) {
     let mut config = String::new();
     match ground.location() {
         Location::Folder(folder) => config.push_str(&format!("data_dir: {}\n", folder.display())),
@@ -31,10 +37,9 @@ async fn repaired(ground: &Ground) -> (World, Server) {
         }
     }
     std::fs::write(world.folder.join("config/watchkeeper.yaml"), config).unwrap();
-    (world, server)
 }
 
-async fn verb(world: &World, args: &[&str]) -> Ran {
+pub async fn verb(world: &World, args: &[&str]) -> Ran {
     run(&world.folder, None, args, "").await
 }
 

@@ -12,8 +12,8 @@ use watchkeeper::safety::guards::{
     BlastRadiusFile, BreakerFile, CommonCauseFile, FleetFile, FreezeFile, RecurrenceFile,
 };
 use watchkeeper::safety::rules::{
-    Defaults, ExampleFile, ExampleHost, ExampleService, ExampleTargets, LevelFile, LimitFile,
-    RuleFile, RulesFile,
+    ApprovalsFile, Defaults, ExampleFile, ExampleHost, ExampleService, ExampleTargets, LevelFile,
+    LimitFile, RuleFile, RulesFile,
 };
 
 fn read(file: &str) -> String {
@@ -45,6 +45,7 @@ fn the_schemas_name_exactly_the_keys_that_are_read() {
         ("", keys_of::<RulesFile>()),
         ("level", keys_of::<LevelFile>()),
         ("defaults", keys_of::<Defaults>()),
+        ("all_approvals", keys_of::<ApprovalsFile>()),
         ("rule", keys_of::<RuleFile>()),
         ("limit", keys_of::<LimitFile>()),
         ("freeze", keys_of::<FreezeFile>()),
@@ -91,8 +92,8 @@ fn the_shipped_files_fit_and_name_their_schema() {
 #[test]
 fn what_the_program_refuses_the_schema_refuses_too() {
     let schema = schema("safety_rules");
-    let good = json!({"version": 1, "autonomy": "act", "rules": [
-        {"name": "n", "tool": "t", "tier": "safe", "limit": [{"max": 1, "per": ["host"], "within": "1h"}]},
+    let good = json!({"version": 1, "autonomy": "act", "approvals": {"high_risk_quorum": 2}, "rules": [
+        {"name": "n", "tool": "t", "tier": "safe", "independent_sources": 2, "limit": [{"max": 1, "per": ["host"], "within": "1h"}]},
     ],
         "freeze": [{"cron": "0 18 * * FRI", "for": "62h", "zone": "Europe/Berlin", "writes": "confirm"}],
         "blast_radius": {"writes_at_once": 2, "per_fleet": {"max": 10, "within": "1h"}},
@@ -112,6 +113,8 @@ fn what_the_program_refuses_the_schema_refuses_too() {
         ("/rules", json!({})),
         ("/rules/0/tier", json!("maybe")),
         ("/rules/0/name", json!("")),
+        ("/approvals/high_risk_quorum", json!(0)),
+        ("/rules/0/independent_sources", json!(1)),
         ("/rules/0/limit/0/max", json!(0)),
         ("/rules/0/limit/0/per", json!(["region"])),
         ("/rules/0/limit/0/within", json!("1 h")),

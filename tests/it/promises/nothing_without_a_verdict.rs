@@ -99,7 +99,9 @@ async fn ten_incidents_at_once_restart_a_service_three_times() {
             state == State::Resolved || state == State::AwaitingApproval
         };
         let cases = server
-            .wait_for("ten incidents at rest", |cases| cases.len() == 10 && cases.iter().all(rests))
+            .wait_as_time_passes("ten incidents at rest", |cases| {
+                cases.len() == 10 && cases.iter().all(rests)
+            })
             .await;
         assert_eq!(world.restarts("web"), 3);
         let waiting = cases.iter().filter(|case| case.state() == State::AwaitingApproval);

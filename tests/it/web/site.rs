@@ -358,6 +358,9 @@ impl Asks {
             approvals: Approvals { quorum: 1, roles: self.roles },
             rules_version: "rules-7".into(),
             call_hash: call.hash(),
+            would: None,
+            risk: None,
+            origins: Vec::new(),
         };
         let proposal = Proposal {
             action_id,
@@ -391,6 +394,7 @@ pub fn deps(store: &Store, clock: &Clock) -> Deps {
         redactor,
         due: Arc::new(Notify::new()),
         locate: Arc::new(|_| Located { hosts: vec![], services: vec![], missing: vec![] }),
+        policy: None,
         standing: Standing::default(),
         metrics: None,
     }

@@ -1,7 +1,7 @@
 //! What holds for all rules and all requests.
 
 use super::*;
-use crate::safety::rules::{LevelFile, LimitFile, RuleFile};
+use crate::safety::rules::{ApprovalsFile, LevelFile, LimitFile, RuleFile};
 use proptest::prelude::*;
 
 const CONDITIONS: &[&str] = &[
@@ -32,7 +32,8 @@ pub(super) fn autonomy() -> impl Strategy<Value = Autonomy> {
 
 pub(super) fn rule() -> impl Strategy<Value = RuleFile> {
     let when = proptest::option::of(proptest::sample::select(CONDITIONS));
-    (tier(), when, 0i64..4, 1u32..3).prop_map(|(tier, when, max, quorum)| RuleFile {
+    let numbers = (0i64..4, 1u32..3, 1u32..4);
+    (tier(), when, numbers).prop_map(|(tier, when, (max, quorum, sources))| RuleFile {
         name: String::new(),
         tool: "scale_widgets".into(),
         when: when.map(str::to_owned),
@@ -42,6 +43,7 @@ pub(super) fn rule() -> impl Strategy<Value = RuleFile> {
         } else {
             vec![]
         },
+        independent_sources: (tier == Tier::Safe && sources > 1).then_some(sources),
         approvals: (tier == Tier::Confirm).then(|| Approvals { quorum, roles: vec![] }),
         examples: vec![],
         reason: None,
@@ -58,6 +60,7 @@ pub(super) fn file(cap: Autonomy, level: Option<Autonomy>, rules: &[RuleFile]) -
             .into_iter()
             .collect(),
         defaults: Default::default(),
+        approvals: ApprovalsFile::default(),
         freeze: Vec::new(),
         blast_radius: None,
         common_cause: None,

@@ -79,6 +79,8 @@ pub struct World {
     pub count: i64,
     pub halted: Option<&'static str>,
     pub wanted: Wanted,
+    pub risk: Risk,
+    pub seen: Vec<Seen>,
     pub firing: Firing,
     pub circumstances: Circumstances,
 }
@@ -127,6 +129,8 @@ impl World {
             count: 0,
             halted: None,
             wanted: Wanted::Rules,
+            risk: Risk::Low,
+            seen: Vec::new(),
             firing: Firing::Confirmed,
             circumstances: Circumstances::calm(TUESDAY_MS),
         }
@@ -159,6 +163,8 @@ impl World {
                 counts: &|_| self.count,
                 halt: self.halted.map_or(Halt::Running, |by| Halt::Halted { by, reason: "" }),
                 wanted: self.wanted,
+                risk: self.risk,
+                seen: &self.seen,
                 firing: self.firing,
                 circumstances: &self.circumstances,
             },

@@ -113,7 +113,7 @@ fn an_unknown_letter_in_a_cluster_is_refused() {
     }
     let bsd_and_whole = |argv: &Vec<String>| {
         // `ps -aux` and the like are written out in the table.
-        !argv.last().is_some_and(|word| word == "-aux")
+        argv.last().is_none_or(|word| word != "-aux")
     };
     tried.accepted.retain(bsd_and_whole);
     assert_eq!(tried.accepted, Vec::<Vec<String>>::new());

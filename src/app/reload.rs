@@ -1,0 +1,198 @@
+//! Takes over changed policy files while the server runs.
+//!
+//! In: a word that the files changed. Out: a new desk in the place of the old one, or everything
+//! that is wrong with the files; then the last good ones stay in force. Never: a policy that was
+//! not understood in full; two of them in one step.
+
+use super::journal::{process, write_rules};
+use super::{Parts, Policy, desk, policy, specs};
+use crate::incident::desks::Desks;
+use crate::model::policy::{Broken, InForce, Replica};
+use crate::web::PolicyDoor;
+use futures::future::BoxFuture;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// How often this process tells the others what it has in force.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
+/// Reads the policy files again when it is told to.
+pub struct Reload {
+    parts: Parts,
+    desks: Arc<Desks>,
+    due: Arc<Notify>,
+    /// Unique among all processes on one database.
+    replica: String,
+    in_force: Mutex<InForce>,
+    /// The rules under which the questions that wait were last looked for.
+    looked_for: Mutex<String>,
+    /// One at a time, so that the files read last are the ones in force.
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Reload {
+    pub(super) fn new(parts: Parts, policy: &Policy, desks: Arc<Desks>, due: Arc<Notify>) -> Self {
+        let in_force = InForce {
+            rules_version: policy.rules.version().to_owned(),
+            loaded_at_ms: parts.clock.now_ms(),
+            broken: None,
+        };
+        Self {
+            parts,
+            desks,
+            due,
+            replica: format!("{} {}", process(), uuid::Uuid::new_v4()),
+            in_force: Mutex::new(in_force),
+            looked_for: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Which policy is in force here.
+    pub fn in_force(&self) -> InForce {
+        locked(&self.in_force).clone()
+    }
+
+    /// Reads the files and takes them over, all or none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, a line for each; what was in force stays in force.
+    pub async fn reload(&self, by: &str) -> Result<InForce, Vec<String>> {
+        let _turn = self.turn.lock().await;
+        let now_ms = self.parts.clock.now_ms();
+        let taken = match self.read().await {
+            Ok(policy) => self.take_over(&policy, now_ms, by).await,
+            Err(problems) => Err(problems),
+        };
+        let answer = match taken {
+            Ok(in_force) => Ok(in_force),
+            Err(problems) => Err(self.refuse(problems, now_ms, by)),
+        };
+        self.tell().await;
+        answer
+    }
+
+    /// The conditions and examples of a large file take a while, so they are not judged among the
+    /// tasks that serve.
+    async fn read(&self) -> Result<Policy, Vec<String>> {
+        let (settings, clock) = (self.parts.settings.clone(), self.parts.clock.clone());
+        let read = tokio::task::spawn_blocking(move || policy::load(&settings, &specs(&clock)));
+        match read.await {
+            Ok(Ok(policy)) => Ok(policy),
+            Ok(Err(problems)) => Err(problems.0.iter().map(ToString::to_string).collect()),
+            Err(_) => Err(vec!["the files could not be read; the log says more".to_owned()]),
+        }
+    }
+
+    async fn take_over(
+        &self,
+        policy: &Policy,
+        now_ms: i64,
+        by: &str,
+    ) -> Result<InForce, Vec<String>> {
+        let desk = desk(&self.parts, policy).map_err(|error| vec![format!("{error:#}")])?;
+        // No rules are in force that are not written down.
+        write_rules(&self.parts.store, &policy.rules, now_ms)
+            .await
+            .map_err(|error| vec![format!("the change cannot be written down: {error}")])?;
+        self.desks.replace(desk);
+        let in_force = InForce {
+            rules_version: policy.rules.version().to_owned(),
+            loaded_at_ms: now_ms,
+            broken: None,
+        };
+        let before = std::mem::replace(&mut *locked(&self.in_force), in_force.clone());
+        tracing::info!(
+            by,
+            rules.version = %in_force.rules_version,
+            rules.version_before = %before.rules_version,
+            "took over the policy files"
+        );
+        Ok(in_force)
+    }
+
+    fn refuse(&self, problems: Vec<String>, now_ms: i64, by: &str) -> Vec<String> {
+        for problem in &problems {
+            tracing::error!(by, problem, "the policy files are broken: {problem}");
+        }
+        let mut in_force = locked(&self.in_force);
+        tracing::error!(
+            by,
+            rules.version = %in_force.rules_version,
+            "the last good policy stays in force, the files are not taken over"
+        );
+        let since_ms = in_force.broken.as_ref().map_or(now_ms, |broken| broken.since_ms);
+        in_force.broken = Some(Broken { since_ms, problems: problems.clone() });
+        problems
+    }
+
+    /// Tells the other processes what is in force here, and has those questions looked at again
+    /// that were put to people under other rules.
+    async fn tell(&self) {
+        let now_ms = self.parts.clock.now_ms();
+        let in_force = self.in_force();
+        self.look_for_questions(&in_force.rules_version, now_ms).await;
+        let row = Replica {
+            id: self.replica.clone(),
+            rules_version: in_force.rules_version,
+            loaded_at_ms: in_force.loaded_at_ms,
+            broken_since_ms: in_force.broken.map(|broken| broken.since_ms),
+            seen_at_ms: now_ms,
+        };
+        if let Err(error) = self.parts.store.replica_seen(row).await {
+            tracing::warn!(%error, "cannot tell the other processes which rules are in force here");
+        }
+    }
+
+    /// Once for each version: replicas with different files must not take turns for ever.
+    async fn look_for_questions(&self, rules_version: &str, now_ms: i64) {
+        if *locked(&self.looked_for) == rules_version {
+            return;
+        }
+        match self.parts.store.wake_asked_under_other_rules(rules_version, now_ms).await {
+            Ok(questions) => {
+                rules_version.clone_into(&mut locked(&self.looked_for));
+                if questions > 0 {
+                    tracing::info!(questions, "questions of other rules are judged again");
+                    self.due.notify_one();
+                }
+            }
+            Err(error) => tracing::warn!(%error, "cannot find the questions of other rules"),
+        }
+    }
+
+    /// This process ends: its rules are no longer in force anywhere.
+    pub(super) async fn gone(&self) {
+        if let Err(error) = self.parts.store.replica_gone(&self.replica).await {
+            tracing::debug!(%error, "cannot say that this process ends");
+        }
+    }
+}
+
+/// A panic elsewhere leaves the value whole, as each change is one assignment.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PolicyDoor for Reload {
+    fn in_force(&self) -> InForce {
+        self.in_force()
+    }
+
+    fn reload<'a>(&'a self, by: &'a str) -> BoxFuture<'a, Result<InForce, Vec<String>>> {
+        Box::pin(self.reload(by))
+    }
+}
+
+/// Tells the other processes now and then, until told to stop.
+pub(super) async fn tell(reload: Arc<Reload>, stop: CancellationToken) {
+    loop {
+        reload.tell().await;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(TELL_EVERY) => {}
+        }
+    }
+}
