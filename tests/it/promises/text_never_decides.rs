@@ -147,7 +147,10 @@ async fn a_target_label_that_prometheus_does_not_know_asks_a_person() {
 
 #[tokio::test]
 async fn a_model_cannot_lower_the_risk_that_people_are_told() {
-    for (said, told) in [("low", "medium"), ("high", "high")] {
+    // What holds data is never without risk; elsewhere a person who is asked is told of some.
+    for (service, said, told) in
+        [("db", "low", "high"), ("worker", "low", "medium"), ("worker", "high", "high")]
+    {
         for_each_engine(|ground| async move {
             let mut world = World::new(&ground).await;
             let model = FakeModel::respond(move |request| match turn(request) {
@@ -155,7 +158,7 @@ async fn a_model_cannot_lower_the_risk_that_people_are_told() {
                     "request_human_confirmation",
                     json!({
                         "tool": "restart_service",
-                        "args": { "service": "db", "host": "box1", "reason": "damaged pages" },
+                        "args": { "service": service, "host": "box1", "reason": "damaged pages" },
                         "action_description": "restart it",
                         "reason": "nothing can go wrong",
                         "risk_level": said,
