@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use watchkeeper::action::gate::Facts;
 use watchkeeper::incident::advance::advance;
-use watchkeeper::model::action::{Action, ActionState, Wanted};
+use watchkeeper::model::action::{Action, ActionState};
 use watchkeeper::model::call::{Call, sha256_hex};
 use watchkeeper::model::case::Case;
 use watchkeeper::model::ids::HoldId;
@@ -199,7 +199,7 @@ async fn the_last_look_before_a_tool_starts_sees_halt_hold_and_halt_file() {
             let seen = vec![look("logs"), look("metrics")];
             let facts = Facts { scope: case.scope.clone(), labels, located, trusted, seen };
             let call: &Call = &action.proposal.call;
-            let judged = desk.gate.judge_write(&facts, call, Wanted::Rules).await.unwrap();
+            let judged = desk.gate.judge_write(&facts, &action.proposal).await.unwrap();
             let now_ms = world.clock.now_ms();
             let lease = store.claim("hand", 8, now_ms, 60_000).await.unwrap().remove(0);
             let mut step =
