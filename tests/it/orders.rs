@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use watchkeeper::action::gate::Facts;
 use watchkeeper::incident::advance::advance;
-use watchkeeper::model::action::{Action, ActionState, Wanted};
+use watchkeeper::model::action::{Action, ActionState};
 use watchkeeper::model::call::{Call, sha256_hex};
 use watchkeeper::model::case::Case;
 use watchkeeper::model::ids::HoldId;
@@ -17,6 +17,7 @@ use watchkeeper::model::incident::State;
 use watchkeeper::model::orders::{Hold, Quarantined};
 use watchkeeper::model::system::SystemEntry;
 use watchkeeper::model::timeline::Entry;
+use watchkeeper::safety::evidence::Seen;
 use watchkeeper::safety::permit::Consent;
 use watchkeeper::safety::provenance::Trusted;
 use watchkeeper::store::intents::Intent;
@@ -50,7 +51,7 @@ async fn allowed(ground: &Ground) -> (World, Server, Action) {
     let now_ms = world.clock.now_ms();
     let leases = server.app.store.claim("test", 8, now_ms, 60_000).await.unwrap();
     for _ in 0..50 {
-        Box::pin(advance(&server.app.desk, &leases[0])).await.unwrap();
+        Box::pin(advance(&server.app.desk(), &leases[0])).await.unwrap();
         let case = server.only_case().await;
         if let Some(action) = case.open_action().filter(|a| a.state == ActionState::Allowed) {
             let action = action.clone();
@@ -185,14 +186,20 @@ async fn the_last_look_before_a_tool_starts_sees_halt_hold_and_halt_file() {
     for order in ["nothing", "halt", "hold", "file"] {
         for_each_engine(|ground| async move {
             let (world, server, action) = allowed(&ground).await;
-            let (store, desk) = (&server.app.store, &server.app.desk);
+            let (store, desk) = (&server.app.store, server.app.desk());
             let case = server.only_case().await;
             let labels: Vec<_> = case.alerts.iter().map(|a| a.alert.labels.clone()).collect();
             let located = (desk.locate)(&labels.iter().collect::<Vec<_>>());
             let trusted = Trusted::of_incident(&located);
-            let facts = Facts { scope: case.scope.clone(), labels, located, trusted };
+            let look = |source: &str| Seen {
+                source: source.into(),
+                host: Some("box1".into()),
+                service: Some("web".into()),
+            };
+            let seen = vec![look("logs"), look("metrics")];
+            let facts = Facts { scope: case.scope.clone(), labels, located, trusted, seen };
             let call: &Call = &action.proposal.call;
-            let judged = desk.gate.judge_write(&facts, call, Wanted::Rules).await.unwrap();
+            let judged = desk.gate.judge_write(&facts, &action.proposal).await.unwrap();
             let now_ms = world.clock.now_ms();
             let lease = store.claim("hand", 8, now_ms, 60_000).await.unwrap().remove(0);
             let mut step =

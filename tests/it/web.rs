@@ -1,6 +1,7 @@
 //! The HTTP server through real connections on loopback, with a real store behind it.
 
 mod credentials;
+mod files;
 mod limits;
 mod orders;
 mod pages;

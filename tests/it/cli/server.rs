@@ -164,7 +164,13 @@ async fn an_approved_call_runs_once_and_a_rejected_one_never() {
         let approve = [&["approve", &first, "--comment", "go on"], &at[..]].concat();
         let ran = kim.run(&approve).await;
         assert!(ran.stderr.contains("restart_service") && ran.stderr.contains("db"), "{ran:?}");
-        assert!(ran.ok().starts_with(&format!("{first} is ")));
+        let said = ran.ok();
+        assert_eq!(
+            said,
+            format!("{first} is awaiting: 1 of 2 approvals; somebody else has to approve\n")
+        );
+        let lee = set.home.with_token(&set.responder);
+        assert!(lee.run(&approve).await.ok().starts_with(&format!("{first} is ")));
         eventually("the service is up", async || world.is_up("db").then_some(())).await;
         let said = kim.run(&approve).await.failed();
         assert!(said.contains("the server refuses (409)"), "{said}");

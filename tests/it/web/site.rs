@@ -394,7 +394,7 @@ pub fn deps(store: &Store, clock: &Clock) -> Deps {
         redactor,
         due: Arc::new(Notify::new()),
         locate: Arc::new(|_| Located { hosts: vec![], services: vec![], missing: vec![] }),
-        policy: None,
+        policy: Some(Arc::new(super::files::Files)),
         standing: Standing::default(),
         metrics: None,
     }
