@@ -55,6 +55,23 @@ fn every_matcher_of_a_hold_has_to_match_the_target_or_a_label() {
 }
 
 #[test]
+fn region_and_owner_are_those_of_host_and_service() {
+    for (matcher, expected) in [
+        ("region=eu", Decision::Refuse),
+        ("region=us", Decision::Refuse),
+        ("region=asia", Decision::Allow),
+        ("owner=infra", Decision::Refuse),
+        ("owner=shop", Decision::Refuse),
+        ("owner=nobody", Decision::Allow),
+    ] {
+        let mut world = held(&[matcher]);
+        world.host = Some(HostFacts { region: "eu".into(), owner: "infra".into(), ..web1() });
+        world.service = Some(ServiceFacts { region: "us".into(), owner: "shop".into(), ..nginx() });
+        assert_eq!(world.told().0, expected, "{matcher}");
+    }
+}
+
+#[test]
 fn a_label_from_outside_adds_a_hold_and_takes_none_away() {
     let forged = |matchers: &[&str], label: &str, value: &str| {
         let mut world = held(matchers);
