@@ -36,7 +36,7 @@ pub struct RulesFile {
     pub levels: Vec<LevelFile>,
     #[serde(default)]
     pub defaults: Defaults,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "ApprovalsFile::is_usual")]
     pub approvals: ApprovalsFile,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub freeze: Vec<FreezeFile>,
@@ -83,6 +83,13 @@ impl Default for Defaults {
 pub struct ApprovalsFile {
     /// So many people at least have to agree to a change of high risk.
     pub high_risk_quorum: u32,
+}
+
+impl ApprovalsFile {
+    /// What is left out leaves the version of a file as it was.
+    fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Default for ApprovalsFile {
