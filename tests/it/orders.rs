@@ -65,9 +65,9 @@ async fn allowed(ground: &Ground) -> (World, Server, Action) {
 /// The reason for which an action was superseded.
 fn superseded(case: &Case, history: &[Entry], action: &Action) -> String {
     assert_eq!(case.action(action.id()).unwrap().state, ActionState::Superseded);
-    let why = history.iter().find_map(|entry| match entry {
-        Entry::Superseded { action_id, why } if *action_id == action.id() => Some(why.clone()),
-        _ => None,
+    let why = history.iter().find_map(|entry| {
+        let Entry::Superseded { action_id, why } = entry else { return None };
+        (*action_id == action.id()).then(|| why.clone())
     });
     why.unwrap()
 }

@@ -130,10 +130,11 @@ impl World {
 impl Server {
     /// The word of people on an action: of as many as it takes.
     pub async fn decide(&self, id: ActionId, answer: Answer) -> Decided {
-        match self.decide_as("ada", id, answer).await {
-            Decided::Counted { .. } => self.decide_as("bob", id, answer).await,
-            decided => decided,
+        let decided = self.decide_as("ada", id, answer).await;
+        if matches!(decided, Decided::Counted { .. }) {
+            return self.decide_as("bob", id, answer).await;
         }
+        decided
     }
 
     /// The word of the person of this name.

@@ -84,7 +84,7 @@ pub fn run(global: &Global, readiness: &Readiness) -> Result<ExitCode> {
 
 fn rows(past: &Past, from_ms: i64) -> Vec<Row> {
     let mut judged: Vec<(&Case, &Action, &VerdictRecord)> =
-        past.cases.iter().flat_map(|case| of_case(case)).collect();
+        past.cases.iter().flat_map(of_case).collect();
     judged.sort_by_key(|(_, action, _)| action.proposed_at_ms);
     let mut started = Started::default();
     let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
@@ -145,7 +145,7 @@ impl Started {
         });
         let decision = match decision {
             Decision::Allow if used_up => Decision::Ask,
-            decision => decision,
+            Decision::Allow | Decision::Ask | Decision::Refuse => decision,
         };
         if decision == Decision::Allow || action.intended_at_ms.is_some() {
             for limit in &verdict.limits {

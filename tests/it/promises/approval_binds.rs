@@ -1,6 +1,6 @@
 //! An approval covers one exact call, once, until it expires, while everything is as it was judged.
 
-use crate::support::drill::{Problem, conclude, second_token, sre_token, token_of, turn};
+use crate::support::drill::{Problem, conclude, sre_token, token_of, turn};
 use crate::support::engines::{Ground, for_each_engine};
 use crate::support::process::client;
 use crate::support::world::{SCOPE, Server, World};
@@ -52,6 +52,7 @@ struct Jam {
 }
 
 impl Jam {
+    #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
     async fn begin(server: &Server) -> Self {
         let (store, incident) = (server.app.store.clone(), server.incidents().await[0].id);
         let now_ms = server.app.clock.now_ms();
@@ -114,6 +115,7 @@ async fn fifty_approvals_at_once_are_one_decision_and_one_run() {
     .await;
 }
 
+#[expect(clippy::disallowed_methods, reason = "what it starts ends with the test")]
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_approvals_over_http_are_one_decision_and_one_run() {
     for_each_engine(|ground| async move {

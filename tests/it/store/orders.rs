@@ -176,7 +176,7 @@ async fn replicas_append_to_one_chain() {
         let one = ground.store().await;
         let two = if ground.engine() == "postgres" { ground.store().await } else { one.clone() };
         let append = |n: usize| {
-            let store = if n % 2 == 0 { one.clone() } else { two.clone() };
+            let store = if n.is_multiple_of(2) { one.clone() } else { two.clone() };
             async move {
                 let entry = SystemEntry::Resumed { by: format!("person {n}") };
                 store.record_system(1_000, entry).await
@@ -257,9 +257,9 @@ async fn rules_are_written_down_once_with_what_changed() {
         let changes: Vec<Vec<String>> = system(&store)
             .await
             .into_iter()
-            .map(|entry| match entry {
-                SystemEntry::RulesLoaded { changes, .. } => changes,
-                other => panic!("{other:?}"),
+            .map(|entry| {
+                let SystemEntry::RulesLoaded { changes, .. } = entry else { panic!("{entry:?}") };
+                changes
             })
             .collect();
         assert_eq!(

@@ -238,10 +238,8 @@ async fn reject_all(server: &Server, planted: &Planted) {
         else {
             return;
         };
-        let comment = match planted.channel {
-            Channel::Comment if asked == 0 => planted.text.clone(),
-            _ => "no".to_owned(),
-        };
+        let first = planted.channel == Channel::Comment && asked == 0;
+        let comment = if first { planted.text.clone() } else { "no".to_owned() };
         let decision = Decision {
             action_id: action.id(),
             answer: Answer::Reject,

@@ -27,13 +27,19 @@ pub async fn active(scene: &Scene, server: &Server, case: &Case) -> Vec<String> 
         say("slack", in_json(&message, &own));
     }
     for event in scene.world.pagerduty.events() {
-        say("pagerduty", in_json(&event, &own).into_iter().filter(not_slacks).collect());
+        say(
+            "pagerduty",
+            in_json(&event, &own).into_iter().filter(|text| not_slacks(text)).collect(),
+        );
     }
     for mail in scene.smtp.mails() {
         for part in parts(&mail.data) {
             match part.trim_start().starts_with('<') {
                 true => say("mail", in_html(&part, &own)),
-                false => say("mail", in_text(&part, &own).into_iter().filter(not_slacks).collect()),
+                false => say(
+                    "mail",
+                    in_text(&part, &own).into_iter().filter(|text| not_slacks(text)).collect(),
+                ),
             }
         }
         say("subject", in_text(&mail.header("Subject").unwrap_or_default(), &own));
@@ -63,8 +69,8 @@ pub async fn active(scene: &Scene, server: &Server, case: &Case) -> Vec<String> 
 }
 
 /// Slack's own markup is text to everybody else.
-fn not_slacks(active: &String) -> bool {
-    !active.starts_with("<")
+fn not_slacks(active: &str) -> bool {
+    !active.starts_with('<')
 }
 
 /// What a client would make active in plain text, Markdown or Slack's markup.
