@@ -49,6 +49,9 @@ const LANDMARKS: [&str; 30] = [
     "www.google.com",
     "www.cloudflare.com",
 ];
+/// Names at home under which clouds give out credentials.
+const CREDENTIALS: [&str; 4] =
+    ["metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"];
 const COMMAND_CHARS_MAX: usize = 1_000;
 const TIMEOUT_S_MAX: i64 = 120;
 
@@ -150,9 +153,23 @@ fn is_near(name: &str) -> bool {
     }
     match name.parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => ip.is_private() || ip.is_loopback(),
-        Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
+        Ok(IpAddr::V6(ip)) => {
+            // fd00:ec2::254 gives out credentials.
+            ip.is_loopback() || (ip.is_unique_local() && ip.segments()[1] != 0x0ec2)
+        }
+        Err(_) if is_number(&name) || CREDENTIALS.contains(&name.as_str()) => false,
         Err(_) => !name.contains('.') || NEAR.iter().any(|end| name.ends_with(end)),
     }
+}
+
+/// Whether resolvers take the name for an address, as inet_aton(3) does: `134744072`, `0x08080808`.
+fn is_number(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    let hex = last.strip_prefix("0x");
+    hex.map_or_else(
+        || !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit()),
+        |hex| hex.bytes().all(|b| b.is_ascii_hexdigit()),
+    )
 }
 
 fn report(host: &str, command: &str, timeout_ms: u64, ran: &Ran) -> Output {
