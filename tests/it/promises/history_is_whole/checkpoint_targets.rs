@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use watchkeeper::audit::writer::Writer;
 use watchkeeper::config::CheckpointMethod;
 use watchkeeper::model::system::SystemEntry;
-use watchkeeper::store::checkpoints::HEADS_AT_ONCE;
+use watchkeeper::store::checkpoints::{HEADS_AT_ONCE, Material};
 
 #[tokio::test]
 async fn a_target_that_does_not_take_lines_is_reported_once_and_gets_them_later() {
@@ -60,6 +60,12 @@ async fn many_streams_are_recorded_in_portions_and_every_waiting_line_is_counted
                  select 'incident', cast(i as text), 1, 'h' from n"
             ))
             .await;
+        let none = |material: &Material| {
+            assert_eq!(material.changed.len(), HEADS_AT_ONCE);
+            Vec::new()
+        };
+        let recorded = store.make_checkpoint("without a lease", 1, none).await.unwrap();
+        assert_eq!(recorded, 0, "whoever has no lease records nothing");
         assert_eq!(writer.once().await.unwrap(), 0);
         let heads = format!("{}", more + 1);
         assert_eq!(ground.sql("select count(*) from checkpoint_head").await, [[heads.clone()]]);
