@@ -2,7 +2,7 @@
 //!
 //! In: five optional keys of the rules file. Out: what has to be looked up before a change
 //! ([`Watch`]), and what the checker needs to judge by it. Never: a lookup; counting is the store's
-//! work. To add a guard: its key in `file`, its check in `compile`, what it asks in [`Guards::watch`]
+//! work. To add a guard: its key in `file`, its check in `compile`, what it asks in `Guards::watch`
 //! and its reason in `checker/guards.rs`.
 
 mod compile;
