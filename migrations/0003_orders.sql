@@ -35,14 +35,13 @@ create table quarantine (
 -- Changes in flight: intents without an outcome.
 create index action_intended on action (id) where state = 'intended';
 
--- Where the chain of a stream ends that has no row of its own to say so: the system's, and those
--- of incidents that have aged out.
+-- Where the chain of a stream ends that has no row of its own to say so: the system's.
 create table stream_head (
     stream_kind text not null,
     stream_id text not null,
     seq bigint not null,
     head text not null,
-    -- set once the entries are gone because of their age
+    -- Entries never age out: a row that says so hides a deletion, and an audit tells it.
     aged_out_at_ms bigint,
     primary key (stream_kind, stream_id)
 );

@@ -5,7 +5,6 @@
 //! make.
 
 use super::line::{Checked, Key, Unfit, read};
-use crate::store::checkpoints::Kept;
 use crate::store::{Error, Store};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -27,11 +26,18 @@ pub struct Report {
     /// Recorded streams that were compared, and entries of them that a line names.
     pub streams: usize,
     pub heads: usize,
-    /// Streams whose entries were deleted because of their age.
-    pub aged_out: usize,
     pub findings: Vec<Finding>,
     /// What is worth knowing and proves nothing.
     pub notes: Vec<String>,
+}
+
+/// How many of the lines that were made these texts are said to hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// All up to this one, which some target had taken before the texts were read.
+    UpTo(i64),
+    /// Pieces: what is before the first and after the last proves nothing.
+    Part,
 }
 
 /// Number, hash, and the line that recorded it.
@@ -41,12 +47,18 @@ type Recorded = BTreeMap<String, Vec<(i64, String, i64)>>;
 ///
 /// # Errors
 /// The database cannot be read.
-pub async fn compare(store: &Store, key: &Key, texts: &[String]) -> Result<Report, Error> {
+pub async fn compare(
+    store: &Store,
+    key: &Key,
+    texts: &[String],
+    extent: Extent,
+) -> Result<Report, Error> {
     let mut report = Report::default();
     let lines = gather(key, texts, &mut report);
     report.lines = lines.len();
     let last = sequence(&lines, &mut report);
     known_lines(last, store.last_checkpoint().await?, &mut report);
+    ends(lines.keys().next().copied(), last, extent, &mut report);
     for (stream, heads) in recorded(&lines) {
         report.streams += 1;
         report.heads += heads.len();
@@ -61,6 +73,14 @@ pub async fn compare(store: &Store, key: &Key, texts: &[String]) -> Result<Repor
 impl Report {
     fn find(&mut self, stream: &str, seq: i64, why: impl Into<String>) {
         self.findings.push(Finding { stream: stream.to_owned(), seq, why: why.into() });
+    }
+
+    fn miss(&mut self, from: i64, to: i64) {
+        let why = format!(
+            "lines {from} to {to} are missing: removed, or lost on the way, as syslog over UDP may \
+             lose them, or in files that were not given"
+        );
+        self.about_line(from, why);
     }
 
     fn about_line(&mut self, number: i64, why: impl Into<String>) {
@@ -100,13 +120,9 @@ fn sequence(lines: &BTreeMap<i64, Checked>, report: &mut Report) -> Option<i64> 
     let mut before: Option<&Checked> = None;
     for (number, line) in lines {
         match before {
-            None if *number > 1 => report.notes.push(format!(
-                "the checkpoints begin with line {number}; earlier ones are not in these files"
-            )),
             None => {}
             Some(before) if before.body.number + 1 != *number => {
-                let (from, to) = (before.body.number + 1, number - 1);
-                report.about_line(from, format!("lines {from} to {to} are missing"));
+                report.miss(before.body.number + 1, number - 1);
             }
             Some(before) if before.mac != line.body.previous => {
                 report.about_line(*number, "it does not follow the line before");
@@ -133,6 +149,26 @@ fn known_lines(last: Option<i64>, known: i64, report: &mut Report) {
     }
 }
 
+/// Whether lines are missing before the first or after the last. What only those recorded could be
+/// forged, so that nothing is whole without them.
+fn ends(first: Option<i64>, last: Option<i64>, extent: Extent, report: &mut Report) {
+    let (Some(first), Some(last)) = (first, last) else { return };
+    match extent {
+        Extent::UpTo(taken) => {
+            if first > 1 {
+                report.miss(1, first - 1);
+            }
+            if taken > last {
+                report.miss(last + 1, taken);
+            }
+        }
+        Extent::Part if first > 1 => report.notes.push(format!(
+            "the checkpoints begin with line {first}; earlier ones are not in these files"
+        )),
+        Extent::Part => {}
+    }
+}
+
 fn recorded(lines: &BTreeMap<i64, Checked>) -> Recorded {
     let mut recorded = Recorded::new();
     for (number, line) in lines {
@@ -148,30 +184,17 @@ fn recorded(lines: &BTreeMap<i64, Checked>) -> Recorded {
 fn stream_as_recorded(
     stream: &str,
     heads: &[(i64, String, i64)],
-    kept: &Kept,
+    kept: &[(i64, String)],
     report: &mut Report,
 ) {
     let entries: BTreeMap<i64, &str> =
-        kept.entries.iter().map(|(seq, hash)| (*seq, hash.as_str())).collect();
+        kept.iter().map(|(seq, hash)| (*seq, hash.as_str())).collect();
     let Some(end) = entries.keys().next_back().copied() else {
+        // Entries never age out, whatever the database says of this stream.
         let last = heads.iter().max_by_key(|(seq, ..)| *seq);
-        let Some((seq, hash, line)) = last else { return };
-        match &kept.tombstone {
-            Some((at, head)) if (at, head) == (seq, hash) => report.aged_out += 1,
-            Some((at, _)) if at > seq => report.aged_out += 1,
-            Some((at, _)) => report.find(
-                stream,
-                *at,
-                format!(
-                    "it aged out under another head than entry {seq}, which line {line} recorded"
-                ),
-            ),
-            None => report.find(
-                stream,
-                1,
-                format!("the whole stream is missing; line {line} recorded it up to entry {seq}"),
-            ),
-        }
+        let Some((seq, _, line)) = last else { return };
+        let why = format!("the whole stream is missing; line {line} recorded it up to entry {seq}");
+        report.find(stream, 1, why);
         return;
     };
     let mut good = 0;

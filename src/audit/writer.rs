@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::model::alert::Severity;
 use crate::model::ids::MessageId;
 use crate::model::message::{Event, Message, Urgency};
+use crate::store::checkpoints::{HEADS_AT_ONCE, Material};
 use crate::store::step::Announcement;
 use crate::store::{Error, Store};
 use std::time::Duration;
@@ -57,16 +58,30 @@ impl Writer {
         if !self.holds_the_lease().await? {
             return Ok(0);
         }
-        let (key, at_ms) = (self.key.clone(), self.clock.now_ms());
-        let make = move |material| line::write(&key, &material, at_ms);
-        self.store.make_checkpoint(&self.owner, at_ms, make).await?;
+        self.record().await?;
         let mut taken = 0;
         for target in &self.targets {
             taken += self.bring(target).await?;
+            let waiting = self.store.count_unsent_checkpoints(target.name()).await?;
+            let unsent =
+                metrics::gauge!("watchkeeper_checkpoint_unsent", "target" => target.name());
+            unsent.set(waiting as f64);
         }
         let names = self.targets.iter().map(|target| target.name().to_owned()).collect();
         self.store.forget_checkpoints(names).await?;
         Ok(taken)
+    }
+
+    /// Makes lines of everything that changed, in as many transactions as it takes.
+    async fn record(&self) -> Result<(), Error> {
+        loop {
+            let at_ms = self.clock.now_ms();
+            let make = |material: &Material| line::write(&self.key, material, at_ms);
+            let recorded = self.store.make_checkpoint(&self.owner, at_ms, make).await?;
+            if recorded < HEADS_AT_ONCE || !self.holds_the_lease().await? {
+                return Ok(());
+            }
+        }
     }
 
     async fn holds_the_lease(&self) -> Result<bool, Error> {
@@ -79,8 +94,6 @@ impl Writer {
         let mut taken = 0;
         loop {
             let lines = self.store.unsent_checkpoints(name, LINES_AT_ONCE).await?;
-            let unsent = metrics::gauge!("watchkeeper_checkpoint_unsent", "target" => name);
-            unsent.set(lines.len() as f64);
             if lines.is_empty() {
                 return Ok(taken);
             }

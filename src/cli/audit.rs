@@ -7,7 +7,7 @@
 
 use super::{Global, block_on, print, settings};
 use crate::app::location;
-use crate::audit::compare::{Report, compare};
+use crate::audit::compare::{Extent, Report, compare};
 use crate::audit::line::Key;
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -51,6 +51,10 @@ pub struct Verify {
     /// every hash computed anew. May be repeated; the lines may stand in a log of syslog.
     #[arg(long, value_name = "FILE", conflicts_with = "incident")]
     checkpoints: Vec<PathBuf>,
+    /// The files hold only some of the lines, such as one piece of a rotated log: lines that are
+    /// missing at the beginning or at the end are no finding.
+    #[arg(long, requires = "checkpoints")]
+    partial: bool,
     /// The key of the checkpoints [default: the one of the configuration].
     #[arg(long, value_name = "FILE", requires = "checkpoints")]
     key_file: Option<PathBuf>,
@@ -138,13 +142,18 @@ async fn compared(
             bail!("no key is configured; name the key of the checkpoints by --key-file")
         }
     };
+    // Before the files are read: a server beside may add lines all the time.
+    let extent = match verify.partial {
+        true => Extent::Part,
+        false => Extent::UpTo(store.taken_checkpoints().await?),
+    };
     let mut texts = Vec::new();
     for file in files {
         let bytes = std::fs::read(file)
             .with_context(|| format!("cannot read the checkpoints {}", file.display()))?;
         texts.push(String::from_utf8_lossy(&bytes).into_owned());
     }
-    let report = compare(store, &key, &texts).await?;
+    let report = compare(store, &key, &texts, extent).await?;
     if report.lines == 0 && report.findings.is_empty() {
         bail!("these files hold no checkpoints");
     }
@@ -200,8 +209,8 @@ fn told_of(report: &Report, value: &Value) -> Vec<String> {
     let mut lines: Vec<String> = findings.map(|one| told("DIFFERS", one)).collect();
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
     lines.push(format!(
-        "{} lines of checkpoints, {} streams recorded, {} of them aged out",
-        report.lines, report.streams, report.aged_out
+        "{} lines of checkpoints, {} streams recorded",
+        report.lines, report.streams
     ));
     lines
 }

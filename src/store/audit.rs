@@ -19,7 +19,7 @@ pub struct Named {
     pub stream_id: String,
     /// 1 when entries tell of an incident that has no row.
     pub orphan: i64,
-    /// 1 when its entries were deleted because of their age.
+    /// 1 when a row says that its entries were deleted because of their age.
     pub aged_out: i64,
 }
 
@@ -94,8 +94,10 @@ impl Store {
         let Some(stream) = named.stream() else {
             return Ok(Some(Broken { seq: 1, why: "nobody writes streams of this kind".into() }));
         };
-        if named.aged_out != 0 && self.raw_entries(named).await?.is_empty() {
-            return Ok(None);
+        if named.aged_out != 0 {
+            // Nothing deletes entries, so whoever wrote that row hides that they were deleted.
+            let why = "a row says that its entries aged out, which entries never do".to_owned();
+            return Ok(Some(Broken { seq: 1, why }));
         }
         if let Some(broken) = self.verify_chain(stream).await? {
             return Ok(Some(broken));
@@ -108,7 +110,7 @@ impl Store {
                 return Ok(Some(Broken { seq: raw.seq, why }));
             }
         }
-        if named.orphan != 0 && named.aged_out == 0 {
+        if named.orphan != 0 {
             let why = "the incident that the entries tell of was deleted".to_owned();
             return Ok(Some(Broken { seq: 1, why }));
         }

@@ -8,6 +8,9 @@ use super::db::{Conn, Store, chunks, db, dialect, values};
 use super::{Error, text};
 use sqlx::{AssertSqlSafe, FromRow};
 
+/// Heads that are recorded in one transaction; on SQLite every acknowledgement waits for it.
+pub const HEADS_AT_ONCE: usize = 2_000;
+
 /// Where a stream ends.
 #[derive(Clone, PartialEq, Eq, Debug, FromRow)]
 pub struct StreamHead {
@@ -28,14 +31,6 @@ pub struct Material {
     /// How many streams and entries there are.
     pub streams: i64,
     pub entries: i64,
-}
-
-/// What the database holds of a stream that a checkpoint names.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Kept {
-    pub entries: Vec<(i64, String)>,
-    /// Where it ended when it aged out.
-    pub tombstone: Option<(i64, String)>,
 }
 
 /// A line with its number and its own MAC.
@@ -78,33 +73,33 @@ impl Store {
         .await
     }
 
-    /// Makes lines of the heads that changed; `make` gives each its text and its MAC. Nothing
-    /// happens when no head changed or another process has the lease.
+    /// Makes lines of heads that changed, at most [`HEADS_AT_ONCE`]; `make` gives each its text and
+    /// its MAC. Nothing happens when no head changed or another process has the lease. Returns how
+    /// many heads were recorded.
     pub async fn make_checkpoint(
         &self,
         owner: &str,
         at_ms: i64,
-        make: impl FnOnce(Material) -> Vec<Line> + Send + 'static,
+        make: impl FnOnce(&Material) -> Vec<Line> + Send,
     ) -> Result<usize, Error> {
-        let owner = owner.to_owned();
+        // All streams are looked at here, where no write waits for it. A head that moves on
+        // meanwhile was true, and stands in the next checkpoint.
+        let found = self.read(|conn| Box::pin(async move { material(conn).await })).await?;
+        let Some(material) = found else { return Ok(0) };
+        let (owner, lines) = (owner.to_owned(), make(&material));
         self.write(move |conn| {
             Box::pin(async move {
-                let Some((number, mac)) = last(conn, &owner).await? else { return Ok(0) };
-                let changed = changed(conn).await?;
-                if changed.is_empty() {
+                if last(conn, &owner).await? != Some((material.number, material.mac)) {
                     return Ok(0);
                 }
-                let (streams, entries) = counts(conn).await?;
-                let heads = changed.clone();
-                let lines = make(Material { number, mac, changed, streams, entries });
                 keep_lines(conn, at_ms, &lines).await?;
-                keep_heads(conn, &heads).await?;
+                keep_heads(conn, &material.changed).await?;
                 if let Some(end) = lines.last() {
                     db!(conn, c => sqlx::query(
                         "update checkpoint set number = $1, mac = $2 where name = 'last'"
                     ).bind(end.number).bind(&end.mac).execute(&mut **c).await.map(|_| ()))?;
                 }
-                Ok(lines.len())
+                Ok(material.changed.len())
             })
         })
         .await
@@ -125,6 +120,35 @@ impl Store {
                          (select sent from checkpoint_target where name = $1), 0)
                      order by number limit $2"
                 ).bind(target).bind(at_most).fetch_all(&mut **c).await)?)
+            })
+        })
+        .await
+    }
+
+    /// How many lines a target has not taken.
+    pub async fn count_unsent_checkpoints(&self, target: &str) -> Result<i64, Error> {
+        let target = target.to_owned();
+        self.read(move |conn| {
+            Box::pin(async move {
+                let (count,): (i64,) = db!(conn, c => sqlx::query_as(
+                    "select count(*) from checkpoint_line
+                     where number > coalesce(
+                         (select sent from checkpoint_target where name = $1), 0)"
+                ).bind(target).fetch_one(&mut **c).await)?;
+                Ok(count)
+            })
+        })
+        .await
+    }
+
+    /// The last line that any target has taken.
+    pub async fn taken_checkpoints(&self) -> Result<i64, Error> {
+        self.read(|conn| {
+            Box::pin(async move {
+                let (sent,): (i64,) = db!(conn, c => sqlx::query_as(
+                    "select coalesce(max(sent), 0) from checkpoint_target"
+                ).fetch_one(&mut **c).await)?;
+                Ok(sent)
             })
         })
         .await
@@ -177,24 +201,33 @@ impl Store {
         .await
     }
 
-    /// Number and hash of every entry of a stream, and its head if it aged out.
-    pub async fn kept(&self, kind: &str, id: &str) -> Result<Kept, Error> {
+    /// Number and hash of every entry of a stream.
+    pub async fn kept(&self, kind: &str, id: &str) -> Result<Vec<(i64, String)>, Error> {
         let (kind, id) = (kind.to_owned(), id.to_owned());
         self.read(move |conn| {
             Box::pin(async move {
-                let entries = db!(conn, c => sqlx::query_as(
+                Ok(db!(conn, c => sqlx::query_as(
                     "select seq, hash from timeline
                      where stream_kind = $1 and stream_id = $2 order by seq"
-                ).bind(text(&kind)).bind(text(&id)).fetch_all(&mut **c).await)?;
-                let tombstone = db!(conn, c => sqlx::query_as(
-                    "select seq, head from stream_head
-                     where stream_kind = $1 and stream_id = $2 and aged_out_at_ms is not null"
-                ).bind(text(&kind)).bind(text(&id)).fetch_optional(&mut **c).await)?;
-                Ok(Kept { entries, tombstone })
+                ).bind(text(&kind)).bind(text(&id)).fetch_all(&mut **c).await)?)
             })
         })
         .await
     }
+}
+
+/// What the next lines are made of; `None` when no head changed.
+async fn material(conn: &mut Conn<'_>) -> Result<Option<Material>, Error> {
+    // First the number: lines that another process makes in between change it.
+    let (number, mac) = db!(conn, c => sqlx::query_as(
+        "select number, mac from checkpoint where name = 'last'"
+    ).fetch_one(&mut **c).await)?;
+    let changed = changed(conn).await?;
+    if changed.is_empty() {
+        return Ok(None);
+    }
+    let (streams, entries) = counts(conn).await?;
+    Ok(Some(Material { number, mac, changed, streams, entries }))
 }
 
 async fn last(conn: &mut Conn<'_>, owner: &str) -> Result<Option<(i64, String)>, Error> {
@@ -216,8 +249,8 @@ async fn changed(conn: &mut Conn<'_>) -> Result<Vec<StreamHead>, Error> {
          left join checkpoint_head c
              on c.stream_kind = s.stream_kind and c.stream_id = s.stream_id
          where c.seq is null or c.seq <> s.seq or c.head <> s.head
-         order by s.stream_kind desc, s.stream_id"
-    ).fetch_all(&mut **c).await)?)
+         order by s.stream_kind desc, s.stream_id limit $1"
+    ).bind(HEADS_AT_ONCE as i64).fetch_all(&mut **c).await)?)
 }
 
 async fn counts(conn: &mut Conn<'_>) -> Result<(i64, i64), Error> {

@@ -1,7 +1,7 @@
 //! Holds and rules in quarantine, and the number that counts every change to them.
 //!
 //! In: an order of a person. Out: the order, committed together with its entry on the timeline of
-//! the system. Never: an intent that was judged under older orders: whoever gives one changes the
+//! the system; one that stops changes stands without its entry when that cannot be written. Never: an intent that was judged under older orders: whoever gives one changes the
 //! row that every intent locks.
 
 use super::db::{Conn, Store, db, dialect};
@@ -107,28 +107,21 @@ impl Store {
         .await
     }
 
-    /// Puts a hold in force. Once it is answered, no intent is committed that it forbids.
+    /// Puts a hold in force, also when it cannot be written down. Once it is answered, no intent is
+    /// committed that it forbids.
     pub async fn add_hold(&self, hold: Hold) -> Result<(), Error> {
-        self.write(move |conn| {
+        let alone = hold.clone();
+        let done = self.write(move |conn| {
             Box::pin(async move {
-                bump(conn).await?;
-                let matchers = json(&hold.matchers)?;
-                db!(conn, c => sqlx::query(
-                    "insert into hold (id, matchers, reason, by_whom, at_ms, until_ms)
-                     values ($1, $2, $3, $4, $5, $6)"
-                )
-                    .bind(hold.id.to_string())
-                    .bind(text(&matchers))
-                    .bind(text(&hold.reason))
-                    .bind(text(&hold.by))
-                    .bind(hold.at_ms)
-                    .bind(hold.until_ms)
-                    .execute(&mut **c).await.map(|_| ()))?;
+                keep_hold(conn, &hold).await?;
                 let at_ms = hold.at_ms;
                 system::append(conn, at_ms, &SystemEntry::HoldMade { hold }).await
             })
-        })
-        .await
+        });
+        let Err(error) = done.await else { return Ok(()) };
+        self.write(move |conn| Box::pin(async move { keep_hold(conn, &alone).await })).await?;
+        system::left_out("a hold", &error);
+        Ok(())
     }
 
     /// Ends a hold before its time; tells which, or `None` when none of this id is in force.
@@ -141,11 +134,12 @@ impl Store {
         let by = by.to_owned();
         self.write(move |conn| {
             Box::pin(async move {
-                bump(conn).await?;
+                lock(conn).await?;
                 let in_force = standing(conn, at_ms).await?;
                 let Some(found) = in_force.into_iter().find(|past| past.hold.id == id) else {
                     return Ok(None);
                 };
+                bump(conn).await?;
                 db!(conn, c => sqlx::query(
                     "update hold set removed_by = $2, removed_at_ms = $3 where id = $1"
                 )
@@ -161,26 +155,22 @@ impl Store {
         .await
     }
 
-    /// Lets a rule ask from now on; the same for one that does already, with the new reason.
+    /// Lets a rule ask from now on, also when that cannot be written down; the same for one that
+    /// does already, with the new reason.
     pub async fn quarantine(&self, order: Quarantined) -> Result<(), Error> {
-        self.write(move |conn| {
+        let alone = order.clone();
+        let done = self.write(move |conn| {
             Box::pin(async move {
-                bump(conn).await?;
-                db!(conn, c => sqlx::query(
-                    "insert into quarantine (rule, reason, by_whom, at_ms) values ($1, $2, $3, $4)
-                     on conflict (rule) do update set reason = excluded.reason,
-                         by_whom = excluded.by_whom, at_ms = excluded.at_ms"
-                )
-                    .bind(key(&order.rule))
-                    .bind(text(&order.reason))
-                    .bind(text(&order.by))
-                    .bind(order.at_ms)
-                    .execute(&mut **c).await.map(|_| ()))?;
+                keep_quarantine(conn, &order).await?;
                 let at_ms = order.at_ms;
                 system::append(conn, at_ms, &SystemEntry::RuleQuarantined { order }).await
             })
-        })
-        .await
+        });
+        let Err(error) = done.await else { return Ok(()) };
+        self.write(move |conn| Box::pin(async move { keep_quarantine(conn, &alone).await }))
+            .await?;
+        system::left_out("a quarantine", &error);
+        Ok(())
     }
 
     /// Lifts the quarantine of a rule; tells whether there was one.
@@ -188,13 +178,14 @@ impl Store {
         let (rule, by) = (rule.to_owned(), by.to_owned());
         self.write(move |conn| {
             Box::pin(async move {
-                bump(conn).await?;
+                lock(conn).await?;
                 let gone = db!(conn, c => sqlx::query("delete from quarantine where rule = $1")
                     .bind(key(&rule))
                     .execute(&mut **c).await.map(|done| done.rows_affected()))?;
                 if gone == 0 {
                     return Ok(false);
                 }
+                bump(conn).await?;
                 system::append(conn, at_ms, &SystemEntry::RuleReleased { rule, by }).await?;
                 Ok(true)
             })
@@ -220,9 +211,52 @@ pub async fn refuse_when_changed(conn: &mut Conn<'_>, judged: i64) -> Result<(),
     }
 }
 
-/// Locks the row that intents share, too.
+/// Locks the row that intents share, before it is known whether there is anything to order.
+async fn lock(conn: &mut Conn<'_>) -> Result<(), Error> {
+    let sql = dialect!(conn,
+        lite: "select version from orders where name = 'orders'",
+        pg: "select version from orders where name = 'orders' for update",
+    );
+    db!(conn, c => sqlx::query(sql).execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// Makes whatever was judged before be judged again, and locks the row, too.
 async fn bump(conn: &mut Conn<'_>) -> Result<(), Error> {
     db!(conn, c => sqlx::query("update orders set version = version + 1 where name = 'orders'")
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// Puts a hold in force. One of this id is there already when the answer to the first try was lost.
+async fn keep_hold(conn: &mut Conn<'_>, hold: &Hold) -> Result<(), Error> {
+    bump(conn).await?;
+    let matchers = json(&hold.matchers)?;
+    db!(conn, c => sqlx::query(
+        "insert into hold (id, matchers, reason, by_whom, at_ms, until_ms)
+         values ($1, $2, $3, $4, $5, $6) on conflict (id) do nothing"
+    )
+        .bind(hold.id.to_string())
+        .bind(text(&matchers))
+        .bind(text(&hold.reason))
+        .bind(text(&hold.by))
+        .bind(hold.at_ms)
+        .bind(hold.until_ms)
+        .execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+async fn keep_quarantine(conn: &mut Conn<'_>, order: &Quarantined) -> Result<(), Error> {
+    bump(conn).await?;
+    db!(conn, c => sqlx::query(
+        "insert into quarantine (rule, reason, by_whom, at_ms) values ($1, $2, $3, $4)
+         on conflict (rule) do update set reason = excluded.reason,
+             by_whom = excluded.by_whom, at_ms = excluded.at_ms"
+    )
+        .bind(key(&order.rule))
+        .bind(text(&order.reason))
+        .bind(text(&order.by))
+        .bind(order.at_ms)
         .execute(&mut **c).await.map(|_| ()))?;
     Ok(())
 }

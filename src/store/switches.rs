@@ -26,7 +26,7 @@ impl Store {
     }
 
     /// Halts all changes, or lets them go on, and writes that down. Once it is answered, no
-    /// further intent is committed.
+    /// further intent is committed. A halt that cannot be written down is in force all the same.
     pub async fn order_halt(
         &self,
         on: Switch,
@@ -34,28 +34,33 @@ impl Store {
         reason: &str,
         at_ms: i64,
     ) -> Result<(), Error> {
+        match (on, self.turn_halt(on, by, reason, at_ms).await) {
+            (Switch::On, Err(error)) => {
+                let (by, reason) = (by.to_owned(), reason.to_owned());
+                self.write(move |conn| {
+                    Box::pin(async move { turn(conn, on, &by, &reason, at_ms).await })
+                })
+                .await?;
+                system::left_out("a halt", &error);
+                Ok(())
+            }
+            (_, done) => done,
+        }
+    }
+
+    /// Turns the switch and writes that down, both or neither.
+    async fn turn_halt(&self, on: Switch, by: &str, reason: &str, at_ms: i64) -> Result<(), Error> {
         let (by, reason) = (by.to_owned(), reason.to_owned());
         self.write(move |conn| {
             Box::pin(async move {
                 let was_on = halt(conn).await?.is_some();
                 turn(conn, on, &by, &reason, at_ms).await?;
-                match on {
-                    Switch::On => {
-                        let entry = SystemEntry::Halted { by, reason };
-                        match system::append(conn, at_ms, &entry).await {
-                            // A broken history must not keep anybody from halting.
-                            Err(Error::Corrupt(why)) => {
-                                tracing::error!(why, "a halt is not on the system's timeline");
-                                Ok(())
-                            }
-                            other => other,
-                        }
-                    }
-                    Switch::Off if was_on => {
-                        system::append(conn, at_ms, &SystemEntry::Resumed { by }).await
-                    }
-                    Switch::Off => Ok(()),
-                }
+                let entry = match on {
+                    Switch::On => SystemEntry::Halted { by, reason },
+                    Switch::Off if was_on => SystemEntry::Resumed { by },
+                    Switch::Off => return Ok(()),
+                };
+                system::append(conn, at_ms, &entry).await
             })
         })
         .await

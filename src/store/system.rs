@@ -163,6 +163,12 @@ pub async fn append(conn: &mut Conn<'_>, at_ms: i64, entry: &SystemEntry) -> Res
     Ok(())
 }
 
+/// Tells that an order that stops changes is in force without its entry: a history that cannot go
+/// on must not keep anybody from stopping.
+pub fn left_out(what: &str, error: &Error) {
+    tracing::error!(%error, "{what} is in force, and not on the system's timeline");
+}
+
 /// Where the chain ends; nobody else appends until the transaction is over.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! The timeline is append-only and chained; everything follows from it.
 
+mod checkpoint_targets;
 mod checkpoints;
 
 use crate::support::drill::Problem;

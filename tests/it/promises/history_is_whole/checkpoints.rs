@@ -5,20 +5,15 @@ use crate::support::binary::{Ran, run};
 use crate::support::drill::Problem;
 use crate::support::engines::{Ground, for_each_engine, on_sqlite};
 use crate::support::world::{Server, World};
-use crate::support::{Server as Double, Shared, answer};
-use axum::Router;
-use axum::extract::{Request, State};
 use secrecy::SecretString;
 use std::path::{Path, PathBuf};
-use watchkeeper::audit::compare::{Finding, Report, compare};
+use watchkeeper::audit::compare::{Extent, Finding, Report, compare};
 use watchkeeper::audit::line::Key;
-use watchkeeper::audit::writer::Writer;
-use watchkeeper::config::CheckpointMethod;
 use watchkeeper::model::system::SystemEntry;
 use watchkeeper::model::timeline::chain_hash;
 use watchkeeper::store::Store;
 
-const KEY: &str = "0123456789abcdef0123456789abcdef";
+pub(super) const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// A server that repaired a service and made three checkpoints into a file.
 async fn recorded(ground: &Ground) -> (World, Server, PathBuf) {
@@ -42,11 +37,16 @@ async fn recorded(ground: &Ground) -> (World, Server, PathBuf) {
     (world, server, file)
 }
 
-async fn compared(store: &Store, texts: &[String]) -> Report {
-    compare(store, &Key::new(&SecretString::from(KEY)), texts).await.unwrap()
+pub(super) async fn compared(store: &Store, texts: &[String]) -> Report {
+    let taken = store.taken_checkpoints().await.unwrap();
+    compared_as(store, texts, Extent::UpTo(taken)).await
 }
 
-fn text(file: &Path) -> String {
+async fn compared_as(store: &Store, texts: &[String], extent: Extent) -> Report {
+    compare(store, &Key::new(&SecretString::from(KEY)), texts, extent).await.unwrap()
+}
+
+pub(super) fn text(file: &Path) -> String {
     std::fs::read_to_string(file).unwrap()
 }
 
@@ -189,11 +189,15 @@ async fn every_change_to_the_lines_themselves_is_told() {
                 .map(|(_, l)| format!("{l}\n"))
                 .collect()
         };
-        assert_eq!(whys(without(1)).await, ["2: lines 2 to 2 are missing"]);
+        let missing = |told: &[String], which: &str| {
+            told.iter().any(|why| why.starts_with(&format!("{which} missing: removed, or lost")))
+        };
+        let told = whys(without(1)).await;
+        assert!(told.len() == 1 && missing(&told, "2: lines 2 to 2 are"), "{told:?}");
         let changed = good.replace("\"number\":2", "\"number\":7");
         let told = whys(changed).await;
         assert!(told.contains(&"7: the line was changed, or made with another key".to_owned()));
-        assert!(told.contains(&"2: lines 2 to 2 are missing".to_owned()), "{told:?}");
+        assert!(missing(&told, "2: lines 2 to 2 are"), "{told:?}");
         // Twice the same, torn, in another order, in two files, behind what syslog writes.
         let swapped = format!("{}\n{}\n{}\n", lines[2], &lines[1][..90], lines[0]);
         let logged =
@@ -201,13 +205,18 @@ async fn every_change_to_the_lines_themselves_is_told() {
         let report = compared(store, &[swapped, logged, good.clone()]).await;
         assert_eq!((report.lines, report.findings), (3, Vec::new()));
         assert_eq!(report.notes, ["2 lines are no whole checkpoints and were left out"]);
-        let cut = compared(store, &[lines[..2].join("\n")]).await;
-        assert_eq!(cut.findings, []);
-        let note = "the database has made lines up to 3; those after 2 are not in these files";
-        assert_eq!(cut.notes, [note]);
-        let late = compared(store, &[lines[2].to_owned()]).await;
-        assert_eq!(late.findings, []);
-        assert!(late.notes[0].starts_with("the checkpoints begin with line 3"), "{late:?}");
+        // Only those who say that they give a part need not give the first and the last.
+        let told = whys(lines[..2].join("\n")).await;
+        assert!(told.len() == 1 && missing(&told, "3: lines 3 to 3 are"), "{told:?}");
+        let told = whys(lines[2].to_owned()).await;
+        assert!(told.len() == 1 && missing(&told, "1: lines 1 to 2 are"), "{told:?}");
+        let part = compared_as(store, &[lines[1].to_owned()], Extent::Part).await;
+        assert_eq!(part.findings, []);
+        let notes = [
+            "the database has made lines up to 3; those after 2 are not in these files",
+            "the checkpoints begin with line 2; earlier ones are not in these files",
+        ];
+        assert_eq!(part.notes, notes);
 
         // The database is set back: it makes another line 3 and knows no later one.
         ground.sql("update checkpoint set number = 2, mac = ''").await;
@@ -227,31 +236,40 @@ async fn every_change_to_the_lines_themselves_is_told() {
 }
 
 #[tokio::test]
-async fn a_stream_that_aged_out_is_told_apart_by_its_tombstone() {
-    for_each_engine(|ground| async move {
-        let (_world, server, file) = recorded(&ground).await;
-        let store = &server.app.store;
-        ground
-            .sql(
-                "insert into stream_head (stream_kind, stream_id, seq, head, aged_out_at_ms)
-                 select 'incident', id, seq, head, 9 from incident",
-            )
-            .await;
-        ground.sql("delete from timeline where stream_kind = 'incident'").await;
-        ground.sql("delete from incident").await;
-        let report = compared(store, &[text(&file)]).await;
-        assert_eq!((report.aged_out, report.findings), (1, Vec::new()));
-        for named in store.streams().await.unwrap() {
-            assert_eq!(store.audit(&named).await.unwrap(), None);
-        }
-        // A tombstone for another end than the recorded one hides nothing.
-        ground.sql("update stream_head set seq = 3 where stream_kind = 'incident'").await;
-        let report = compared(store, &[text(&file)]).await;
-        assert_eq!(report.aged_out, 0);
-        assert!(report.findings[0].why.starts_with("it aged out under another head"), "{report:?}");
-        server.stop().await;
-    })
-    .await;
+async fn a_planted_tombstone_hides_nothing() {
+    for stream in ["incident", "system"] {
+        for_each_engine(|ground| async move {
+            let (_world, server, file) = recorded(&ground).await;
+            let store = &server.app.store;
+            ground
+                .sql(
+                    "insert into stream_head (stream_kind, stream_id, seq, head)
+                     select 'incident', id, seq + 1, head from incident",
+                )
+                .await;
+            let (on, condition) = ("aged_out_at_ms", format!("stream_kind = '{stream}'"));
+            ground.sql(format!("update stream_head set {on} = 9 where {condition}")).await;
+            ground.sql(format!("delete from timeline where {condition}")).await;
+            if stream == "incident" {
+                ground.sql("delete from incident").await;
+            } else {
+                ground.sql("delete from stream_head where stream_kind = 'incident'").await;
+            }
+            let report = compared(store, &[text(&file)]).await;
+            let whys: Vec<&str> = report.findings.iter().map(|found| found.why.as_str()).collect();
+            assert_eq!(whys.len(), 1, "{report:#?}");
+            assert!(whys[0].starts_with("the whole stream is missing; line "), "{report:#?}");
+            let mut broken = Vec::new();
+            for named in store.streams().await.unwrap() {
+                let found = store.audit(&named).await.unwrap();
+                broken.extend(found.map(|found| (named.stream_kind, found.why)));
+            }
+            let why = "a row says that its entries aged out, which entries never do".to_owned();
+            assert_eq!(broken, [(stream.to_owned(), why)]);
+            server.stop().await;
+        })
+        .await;
+    }
 }
 
 async fn verify(world: &World, args: &[&str]) -> Ran {
@@ -276,10 +294,7 @@ async fn the_verb_verifies_with_checkpoints_and_says_what_it_lacks() {
             }
         };
         let said = with("key").await.ok();
-        assert!(
-            said.contains("3 lines of checkpoints, 2 streams recorded, 0 of them aged out"),
-            "{said}"
-        );
+        assert!(said.contains("3 lines of checkpoints, 2 streams recorded\n"), "{said}");
         assert!(said.ends_with("2 streams: the history is whole\n"), "{said}");
         for (key, why) in [
             ("other", "no line was made with this key"),
@@ -300,6 +315,16 @@ async fn the_verb_verifies_with_checkpoints_and_says_what_it_lacks() {
         let said = verify(&world, &["--checkpoints", &lines, "--config", &at]).await.failed();
         assert!(said.contains("no key is configured"), "{said}");
         verify(&world, &["--key-file", "key"]).await.misused();
+        verify(&world, &["--partial"]).await.misused();
+
+        let cut: String = text(&file).lines().take(2).map(|line| format!("{line}\n")).collect();
+        std::fs::write(world.folder.join("cut"), cut).unwrap();
+        let args = ["--checkpoints", "cut", "--key-file", "key", "--config", &at];
+        let ran = verify(&world, &args).await;
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        assert!(ran.stdout.contains("DIFFERS checkpoints at entry 3: lines 3 to 3 are missing"));
+        let said = verify(&world, &[&args[..], &["--partial"]].concat()).await.ok();
+        assert!(said.contains("note: ") && said.ends_with("the history is whole\n"), "{said}");
 
         ground.sql("delete from timeline where stream_kind = 'system' and seq = 2").await;
         rechain(&ground, "system").await;
@@ -333,126 +358,4 @@ fn configured(world: &World, ground: &Ground) -> String {
     };
     std::fs::write(&config, text).unwrap();
     config.display().to_string()
-}
-
-#[tokio::test]
-async fn a_target_that_does_not_take_lines_is_reported_once_and_gets_them_later() {
-    for_each_engine(|ground| async move {
-        let mut world = World::new(&ground).await;
-        let folder = world.folder.join("away");
-        world.settings.audit.checkpoint.key = Some(KEY.into());
-        world.settings.audit.checkpoint.file = Some(folder.join("lines"));
-        let server = world.server().await;
-        let store = &server.app.store;
-        let writer = server.app.checkpoints.clone().unwrap();
-        for n in 1..=3 {
-            let entry = SystemEntry::Resumed { by: format!("person {n}") };
-            store.record_system(n, entry).await.unwrap();
-            assert_eq!(writer.once().await.unwrap(), 0);
-        }
-        let told = "select count(*) from message where transition like 'checkpoint:file:%'";
-        assert_eq!(ground.sql(told).await, [["1"]]);
-        server.settle(1).await;
-        assert!(world.slack_said().contains("do not reach their file"), "{}", world.slack_said());
-        std::fs::create_dir(&folder).unwrap();
-        assert_eq!(writer.once().await.unwrap(), 3);
-        let report = compared(store, &[text(&folder.join("lines"))]).await;
-        assert_eq!((report.lines, report.findings), (3, Vec::new()));
-        assert_eq!(ground.sql("select count(*) from checkpoint_line").await, [["0"]]);
-        assert!(!text(&folder.join("lines")).contains(KEY));
-        server.stop().await;
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_replicas_make_one_sequence_of_lines() {
-    for_each_engine(|ground| async move {
-        let mut world = World::new(&ground).await;
-        let file = world.folder.join("lines");
-        world.settings.audit.checkpoint.key = Some(KEY.into());
-        world.settings.audit.checkpoint.file = Some(file.clone());
-        let server = world.server().await;
-        let store = server.app.store.clone();
-        let one = server.app.checkpoints.clone().unwrap();
-        let two = Writer { owner: "another".into(), ..one.clone() };
-        for n in 1..=20 {
-            let entry = SystemEntry::Resumed { by: format!("person {n}") };
-            store.record_system(n, entry).await.unwrap();
-            let (a, b) = futures::join!(one.once(), two.once());
-            assert_eq!(a.unwrap() + b.unwrap(), 1);
-            // Whoever made this one dies before the next.
-            ground.sql("update checkpoint set lease_until_ms = 0").await;
-        }
-        let report = compared(&store, &[text(&file)]).await;
-        assert_eq!((report.lines, report.findings), (20, Vec::new()));
-        server.stop().await;
-    })
-    .await;
-}
-
-type Taken = Shared<Vec<(String, String, String)>>;
-
-async fn take(State(taken): State<Taken>, request: Request) -> axum::response::Response {
-    let auth = request.headers().get("authorization").map(|v| v.to_str().unwrap().to_owned());
-    let at = format!("{} {}", request.method(), request.uri());
-    let body = axum::body::to_bytes(request.into_body(), 100_000).await.unwrap();
-    let body = String::from_utf8(body.to_vec()).unwrap();
-    taken.lock().push((at, auth.unwrap_or_default(), body));
-    answer(200, "text/plain", "")
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lines_go_to_an_object_store_and_to_syslog() {
-    on_sqlite(|ground| async move {
-        let taken: Taken = Shared::new(Vec::new());
-        let store = Double::http(Router::new().fallback(take).with_state(taken.clone())).await;
-        let udp = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let mut world = World::new(&ground).await;
-        let checkpoint = &mut world.settings.audit.checkpoint;
-        checkpoint.key = Some(KEY.into());
-        checkpoint.syslog = Some(format!("udp://{}", udp.local_addr().unwrap()));
-        let url = format!("http://{}/bucket/{{number}}.json?signature=s", store.addr);
-        checkpoint.http.url = Some(url.into());
-        checkpoint.http.client.bearer_token = Some("t0ken".into());
-        let server = world.server().await;
-        let entry = SystemEntry::Resumed { by: "ann".into() };
-        server.app.store.record_system(1, entry).await.unwrap();
-        let writer = server.app.checkpoints.clone().unwrap();
-        assert_eq!(writer.once().await.unwrap(), 2);
-        let (at, auth, body) = taken.lock().remove(0);
-        assert_eq!(at, "PUT /bucket/000000000001.json?signature=s");
-        assert_eq!(auth, "Bearer t0ken");
-        let mut bytes = vec![0; 65_536];
-        let length = udp.recv(&mut bytes).await.unwrap();
-        let datagram = String::from_utf8(bytes[..length].to_vec()).unwrap();
-        assert!(
-            datagram.starts_with("<109>1 2026-03-10T10:00:00.000Z - watchkeeper "),
-            "{datagram}"
-        );
-        for text in [body, datagram] {
-            let report = compared(&server.app.store, &[text]).await;
-            assert_eq!((report.lines, report.findings), (1, Vec::new()));
-        }
-        // It holds the store, which one process owns.
-        drop(writer);
-        server.stop().await;
-
-        let socket = world.folder.join("log.sock");
-        let unix = tokio::net::UnixDatagram::bind(&socket).unwrap();
-        let checkpoint = &mut world.settings.audit.checkpoint;
-        checkpoint.syslog = Some(format!("unix://{}", socket.display()));
-        checkpoint.http.method = CheckpointMethod::Post;
-        let server = world.server().await;
-        let entry = SystemEntry::Resumed { by: "bob".into() };
-        server.app.store.record_system(2, entry).await.unwrap();
-        let writer = server.app.checkpoints.clone().unwrap();
-        ground.sql("update checkpoint set lease_until_ms = 0").await;
-        assert_eq!(writer.once().await.unwrap(), 2);
-        assert!(taken.lock()[0].0.starts_with("POST /bucket/000000000002.json"));
-        let mut bytes = vec![0; 65_536];
-        assert!(unix.recv(&mut bytes).await.unwrap() > 100);
-        server.stop().await;
-    })
-    .await;
 }
