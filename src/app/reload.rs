@@ -7,6 +7,7 @@
 use super::journal::{hashes, process, write_reload};
 use super::{Parts, Policy, desk, policy, specs};
 use crate::incident::desks::Desks;
+use crate::model::orders::{Held, Hold};
 use crate::model::policy::{Broken, InForce, Replica};
 use crate::web::PolicyDoor;
 use futures::future::BoxFuture;
@@ -191,6 +192,26 @@ impl PolicyDoor for Reload {
 
     fn reload<'a>(&'a self, by: &'a str) -> BoxFuture<'a, Result<InForce, Vec<String>>> {
         Box::pin(self.reload(by))
+    }
+
+    fn held(&self, hold: &Hold) -> Held {
+        let desk = self.desks.current();
+        let (inventory, scope) = (&desk.gate.inventory, hold.scope());
+        let host = |name: &String| inventory.host(name);
+        let held =
+            |name: &String| host(name).is_some_and(|host| scope.holds(Some(&host), None, &[]));
+        let hosts = inventory.host_names().into_iter().filter(held).collect();
+        let held = |name: &String| {
+            let Some(service) = inventory.service(name) else { return false };
+            scope.holds(None, Some(&service), &[])
+                || service
+                    .hosts
+                    .iter()
+                    .filter_map(host)
+                    .any(|host| scope.holds(Some(&host), Some(&service), &[]))
+        };
+        let services = inventory.service_names().into_iter().filter(held).collect();
+        Held { hosts, services }
     }
 }
 
