@@ -5,11 +5,16 @@
 
 use crate::model::orders::FileHalt;
 use crate::redact::Redactor;
-use std::io::{ErrorKind, Read as _};
+use rustix::fs::OFlags;
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Of the first line, so much is read.
-const REASON_BYTES_MAX: u64 = 500;
+/// Of the first line, so much is kept.
+const REASON_CHARS_MAX: usize = 500;
+/// Much more is read, so that a secret across the cut is whole when it is looked for.
+const READ_BYTES_MAX: u64 = 4_096;
 
 /// Looks at one file.
 #[derive(Clone)]
@@ -28,7 +33,10 @@ impl HaltFile {
         let reason = match std::fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return None,
             Err(error) => format!("it cannot be looked at: {error}"),
-            Ok(_) => self.redactor.text(&first_line(&self.path)).into_owned(),
+            Ok(_) => {
+                let line = first_line(&self.path);
+                self.redactor.text(&line).chars().take(REASON_CHARS_MAX).collect()
+            }
         };
         Some(FileHalt { path: self.path.display().to_string(), reason })
     }
@@ -36,16 +44,24 @@ impl HaltFile {
 
 /// The start of a file's first line; nothing of what is no regular file.
 fn first_line(path: &Path) -> String {
-    let is_file = std::fs::metadata(path).is_ok_and(|data| data.is_file());
-    let Some(file) = is_file.then(|| std::fs::File::open(path).ok()).flatten() else {
+    let Ok(Some(file)) = regular(path) else {
         return String::new();
     };
     let mut start = Vec::new();
     // A file that cannot be read halts without a reason.
-    let _ = file.take(REASON_BYTES_MAX).read_to_end(&mut start);
+    let _ = file.take(READ_BYTES_MAX).read_to_end(&mut start);
     let text = String::from_utf8_lossy(&start);
     let line = text.lines().next().unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).collect::<String>().trim().to_owned()
+}
+
+/// Opens a regular file. It is opened first and looked at then, as another may stand under its name
+/// a moment later; opened so that a pipe without a writer keeps nobody waiting.
+fn regular(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    Ok(file.metadata()?.is_file().then_some(file))
 }
 
 #[cfg(test)]
@@ -69,7 +85,24 @@ mod tests {
         assert_eq!(look("folder").as_deref(), Some(""));
         std::os::unix::fs::symlink("nowhere", folder.join("link")).unwrap();
         assert_eq!(look("link").as_deref(), Some(""));
+        let pipe = folder.join("pipe");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, 0o600.into(), 0).unwrap();
+        assert_eq!(look("pipe").as_deref(), Some(""));
+        assert!(regular(&pipe).unwrap().is_none());
         assert!(look("HALT/below").is_some_and(|why| why.contains("cannot be looked at")));
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_secret_across_the_cut_is_not_told_by_half() {
+        let path = std::env::temp_dir().join(format!("wk-halt-{}", uuid::Uuid::new_v4()));
+        let secret = "correct-horse-battery-staple";
+        std::fs::write(&path, format!("{}{secret} and more", "a ".repeat(240))).unwrap();
+        let file = HaltFile::new(path.clone(), Redactor::new([secret.to_owned().into()]));
+        let reason = file.look().unwrap().reason;
+        assert_eq!(reason.chars().count(), REASON_CHARS_MAX);
+        assert!(reason.contains("[redacted") && !reason.contains("correct"), "{reason}");
+        std::fs::remove_file(&path).unwrap();
     }
 }

@@ -8,6 +8,7 @@ use super::App;
 use crate::action::halt_file::HaltFile;
 use crate::approval::people::People;
 use crate::clock::Clock;
+use crate::config::Settings;
 use crate::model::call::sha256_hex;
 use crate::model::system::SystemEntry;
 use crate::safety::rules::{Rules, difference};
@@ -35,13 +36,14 @@ impl App {
         let at_ms = self.clock.now_ms();
         let desk = self.desk();
         let rules = desk.gate.checker.rules();
-        write_rules(&self.store, rules, at_ms).await?;
+        self.store.record_rules(at_ms, loaded(rules), difference).await?;
+        let [inventory, runbooks] = hashes(&self.settings);
         let entry = SystemEntry::Started {
             process: process(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             rules: rules.version().to_owned(),
-            inventory: hash_of(&self.settings.inventory_file),
-            runbooks: hash_of(&self.settings.runbooks_file),
+            inventory,
+            runbooks,
         };
         self.store.record_system(at_ms, entry).await
     }
@@ -55,22 +57,35 @@ impl App {
     }
 }
 
-/// Writes down which rules are in force from now on, and in what they differ from those before.
+/// Writes down that this process takes other files over, whoever asked for it, and in what the
+/// rules differ from those before.
 ///
 /// # Errors
 /// The database does not take it.
-pub(super) async fn write_rules(
+pub(super) async fn write_reload(
     store: &Store,
     rules: &Rules,
+    [inventory, runbooks]: [String; 2],
+    by: &str,
     at_ms: i64,
 ) -> Result<(), crate::store::Error> {
+    let entry = SystemEntry::PolicyReloaded {
+        process: process(),
+        by: by.to_owned(),
+        rules: rules.version().to_owned(),
+        inventory,
+        runbooks,
+    };
+    store.record_reload(at_ms, loaded(rules), difference, entry).await
+}
+
+fn loaded(rules: &Rules) -> Loaded {
     let summary = rules.summary();
-    let loaded = Loaded {
+    Loaded {
         version: summary.rules_version,
         text: rules.text().to_owned(),
         autonomy: summary.autonomy,
-    };
-    store.record_rules(at_ms, loaded, difference).await
+    }
 }
 
 /// How this process is called in history: host and process id.
@@ -78,6 +93,11 @@ pub fn process() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "unknown" } else { host.trim() };
     format!("{host}/{}", std::process::id())
+}
+
+/// The SHA-256 of inventory and runbooks as they lie there.
+pub(super) fn hashes(settings: &Settings) -> [String; 2] {
+    [hash_of(&settings.inventory_file), hash_of(&settings.runbooks_file)]
 }
 
 fn hash_of(file: &Path) -> String {

@@ -4,9 +4,10 @@
 //! that is wrong with the files; then the last good ones stay in force. Never: a policy that was
 //! not understood in full; two of them in one step.
 
-use super::journal::{process, write_rules};
+use super::journal::{hashes, process, write_reload};
 use super::{Parts, Policy, desk, policy, specs};
 use crate::incident::desks::Desks;
+use crate::model::orders::{Held, Hold};
 use crate::model::policy::{Broken, InForce, Replica};
 use crate::web::PolicyDoor;
 use futures::future::BoxFuture;
@@ -63,7 +64,7 @@ impl Reload {
         let _turn = self.turn.lock().await;
         let now_ms = self.parts.clock.now_ms();
         let taken = match self.read().await {
-            Ok(policy) => self.take_over(&policy, now_ms, by).await,
+            Ok((policy, hashes)) => self.take_over(&policy, hashes, now_ms, by).await,
             Err(problems) => Err(problems),
         };
         let answer = match taken {
@@ -75,13 +76,20 @@ impl Reload {
     }
 
     /// The conditions and examples of a large file take a while, so they are not judged among the
-    /// tasks that serve.
-    async fn read(&self) -> Result<Policy, Vec<String>> {
+    /// tasks that serve. The hashes are those of the inventory and the runbooks that were read.
+    async fn read(&self) -> Result<(Policy, [String; 2]), Vec<String>> {
         let (settings, clock) = (self.parts.settings.clone(), self.parts.clock.clone());
-        let read = tokio::task::spawn_blocking(move || policy::load(&settings, &specs(&clock)));
+        let read = tokio::task::spawn_blocking(move || {
+            let before = hashes(&settings);
+            let policy = policy::load(&settings, &specs(&clock));
+            (policy, before == hashes(&settings), before)
+        });
         match read.await {
-            Ok(Ok(policy)) => Ok(policy),
-            Ok(Err(problems)) => Err(problems.0.iter().map(ToString::to_string).collect()),
+            Ok((Ok(policy), true, hashes)) => Ok((policy, hashes)),
+            Ok((Ok(_), false, _)) => {
+                Err(vec!["the files changed while they were read; reload again".to_owned()])
+            }
+            Ok((Err(problems), _, _)) => Err(problems.0.iter().map(ToString::to_string).collect()),
             Err(_) => Err(vec!["the files could not be read; the log says more".to_owned()]),
         }
     }
@@ -89,12 +97,13 @@ impl Reload {
     async fn take_over(
         &self,
         policy: &Policy,
+        hashes: [String; 2],
         now_ms: i64,
         by: &str,
     ) -> Result<InForce, Vec<String>> {
         let desk = desk(&self.parts, policy).map_err(|error| vec![format!("{error:#}")])?;
         // No rules are in force that are not written down.
-        write_rules(&self.parts.store, &policy.rules, now_ms)
+        write_reload(&self.parts.store, &policy.rules, hashes, by, now_ms)
             .await
             .map_err(|error| vec![format!("the change cannot be written down: {error}")])?;
         self.desks.replace(desk);
@@ -183,6 +192,26 @@ impl PolicyDoor for Reload {
 
     fn reload<'a>(&'a self, by: &'a str) -> BoxFuture<'a, Result<InForce, Vec<String>>> {
         Box::pin(self.reload(by))
+    }
+
+    fn held(&self, hold: &Hold) -> Held {
+        let desk = self.desks.current();
+        let (inventory, scope) = (&desk.gate.inventory, hold.scope());
+        let host = |name: &String| inventory.host(name);
+        let held =
+            |name: &String| host(name).is_some_and(|host| scope.holds(Some(&host), None, &[]));
+        let hosts = inventory.host_names().into_iter().filter(held).collect();
+        let held = |name: &String| {
+            let Some(service) = inventory.service(name) else { return false };
+            scope.holds(None, Some(&service), &[])
+                || service
+                    .hosts
+                    .iter()
+                    .filter_map(host)
+                    .any(|host| scope.holds(Some(&host), Some(&service), &[]))
+        };
+        let services = inventory.service_names().into_iter().filter(held).collect();
+        Held { hosts, services }
     }
 }
 

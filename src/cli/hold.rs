@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 use std::process::ExitCode;
 
 const PATH: &str = "api/v1/holds";
+/// Of the targets that a hold matches, so many of each kind are named.
+const NAMES_MAX: usize = 20;
 
 #[derive(Subcommand)]
 pub enum Verb {
@@ -73,7 +75,8 @@ pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
                 let said = add.at.remote(global)?.post(PATH, &body).await?;
                 print::show(global.output, &said, |said| {
                     let (id, until) = (field(said, "/hold/id"), time(said, "/hold/until_ms"));
-                    format!("{id} holds {} until {until}", matched(&said["hold"]))
+                    let targets = targets(&said["matches"]);
+                    format!("{id} holds {} until {until}\n{targets}", matched(&said["hold"]))
                 })?;
             }
             Verb::List(list) => {
@@ -117,6 +120,31 @@ fn table(said: &Value) -> String {
         })
         .collect();
     columns(&["ID", "STATE", "TARGETS", "UNTIL", "BY", "REASON"], &rows)
+}
+
+/// Which targets of the inventory a new hold matches, or that it matches none.
+fn targets(matches: &Value) -> String {
+    let names = |key: &str| -> Vec<&str> {
+        matches[key].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+    };
+    let kinds = [("hosts", names("hosts")), ("services", names("services"))];
+    let listed: Vec<String> = kinds
+        .iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(kind, names)| {
+            let shown = names.iter().take(NAMES_MAX).copied().collect::<Vec<_>>().join(", ");
+            let more = names.len().saturating_sub(NAMES_MAX);
+            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+            print::one_line(&format!("{kind} {shown}{rest}"))
+        })
+        .collect();
+    match (matches, listed.is_empty()) {
+        (Value::Null, _) => "the server did not say which targets that is".to_owned(),
+        (_, true) => {
+            "no target of the inventory matches; it holds by labels of alerts alone".to_owned()
+        }
+        (_, false) => format!("in the inventory: {}", listed.join("; ")),
+    }
 }
 
 fn matched(hold: &Value) -> String {

@@ -29,6 +29,15 @@ pub enum SystemEntry {
         autonomy: Autonomy,
         changes: Vec<String>,
     },
+    /// A running process took these files over, changed or not, because somebody asked for it; each
+    /// is a SHA-256.
+    PolicyReloaded {
+        process: String,
+        by: String,
+        rules: String,
+        inventory: String,
+        runbooks: String,
+    },
     /// Users or tokens of the access file are not what they were.
     AccessChanged {
         process: String,
@@ -114,6 +123,12 @@ impl SystemEntry {
                 let changes = changes.join("; ");
                 format!("rules {} loaded, before: {before}; {changes}", short(version))
             }
+            Self::PolicyReloaded { process, by, rules, inventory, runbooks } => format!(
+                "{process} took the policy over for {by}; rules {}, inventory {}, runbooks {}",
+                short(rules),
+                short(inventory),
+                short(runbooks)
+            ),
             Self::AccessChanged { changes, .. } => {
                 let all: Vec<String> = changes.iter().map(AccessChange::words).collect();
                 all.join("; ")

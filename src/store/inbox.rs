@@ -74,12 +74,24 @@ pub async fn put_all(
 /// Makes the next steps of incidents due.
 ///
 /// Always an update, so that it waits for a step under way: that step may be about to overwrite the
-/// time that looks early enough here.
+/// time that looks early enough here. Several are locked in the order of their ids, so that two
+/// replicas that wake the same ones wait for each other, and never in a circle.
 pub async fn wake(
     conn: &mut Conn<'_>,
     incidents: impl IntoIterator<Item = IncidentId>,
     at_ms: i64,
 ) -> Result<(), Error> {
+    let incidents: Vec<IncidentId> = incidents.into_iter().collect();
+    if let (Conn::Pg(c), 2..) = (&mut *conn, incidents.len()) {
+        sqlx::query(
+            "select id from incident
+             where id in (select jsonb_array_elements_text(cast($1 as jsonb)))
+             order by id for update",
+        )
+        .bind(list(incidents.iter().copied()))
+        .fetch_all(&mut **c)
+        .await?;
+    }
     let sql = dialect!(conn,
         lite: "update incident
                set due_at_ms = case when due_at_ms < $2 then due_at_ms else $2 end

@@ -79,28 +79,23 @@ impl Store {
         differ: Differ,
     ) -> Result<(), Error> {
         self.write(move |conn| {
+            Box::pin(async move { append_rules(conn, at_ms, loaded, differ).await })
+        })
+        .await
+    }
+
+    /// As [`Store::record_rules`], and then that `reloaded` took all files over, in one step.
+    pub async fn record_reload(
+        &self,
+        at_ms: i64,
+        loaded: Loaded,
+        differ: Differ,
+        reloaded: SystemEntry,
+    ) -> Result<(), Error> {
+        self.write(move |conn| {
             Box::pin(async move {
-                // Under the lock, so that of two replicas that start at once one writes.
-                lock(conn).await?;
-                let Loaded { version, text, autonomy } = loaded;
-                blobs::keep(
-                    conn,
-                    &blobs::Blob { hash: version.clone(), body: text.clone(), at_ms },
-                )
-                .await?;
-                let before = last_rules(conn).await?;
-                if before.as_ref() == Some(&version) {
-                    return Ok(());
-                }
-                let changes = match &before {
-                    None => vec!["the first rules".to_owned()],
-                    Some(before) => match blobs::body(conn, before).await? {
-                        Some(old) => differ(&old, &text),
-                        None => vec!["the rules before are not kept any more".to_owned()],
-                    },
-                };
-                let entry = SystemEntry::RulesLoaded { version, before, autonomy, changes };
-                append(conn, at_ms, &entry).await
+                append_rules(conn, at_ms, loaded, differ).await?;
+                append(conn, at_ms, &reloaded).await
             })
         })
         .await
@@ -167,6 +162,30 @@ pub async fn append(conn: &mut Conn<'_>, at_ms: i64, entry: &SystemEntry) -> Res
 /// on must not keep anybody from stopping.
 pub fn left_out(what: &str, error: &Error) {
     tracing::error!(%error, "{what} is in force, and not on the system's timeline");
+}
+
+async fn append_rules(
+    conn: &mut Conn<'_>,
+    at_ms: i64,
+    loaded: Loaded,
+    differ: Differ,
+) -> Result<(), Error> {
+    // Under the lock, so that of two replicas that start at once one writes.
+    lock(conn).await?;
+    let Loaded { version, text, autonomy } = loaded;
+    blobs::keep(conn, &blobs::Blob { hash: version.clone(), body: text.clone(), at_ms }).await?;
+    let before = last_rules(conn).await?;
+    if before.as_ref() == Some(&version) {
+        return Ok(());
+    }
+    let changes = match &before {
+        None => vec!["the first rules".to_owned()],
+        Some(before) => match blobs::body(conn, before).await? {
+            Some(old) => differ(&old, &text),
+            None => vec!["the rules before are not kept any more".to_owned()],
+        },
+    };
+    append(conn, at_ms, &SystemEntry::RulesLoaded { version, before, autonomy, changes }).await
 }
 
 /// Where the chain ends; nobody else appends until the transaction is over.

@@ -48,7 +48,8 @@ pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<V
     }
 }
 
-/// Any responder may: it is the safe direction.
+/// Any responder may: it is the safe direction. `matches` says which targets of the inventory it
+/// holds, so that a misspelled name is seen; null when no inventory is loaded here.
 pub async fn add(
     State(web): State<Web>,
     visitor: Visitor,
@@ -73,7 +74,8 @@ pub async fn add(
     }
     deps.store.add_hold(hold.clone()).await?;
     tracing::warn!(by = hold.by, hold.id = %hold.id, "{} holds {}", hold.by, hold.matched());
-    Ok(Json(json!({"hold": hold})))
+    let matches = deps.policy.as_ref().map(|door| door.held(&hold));
+    Ok(Json(json!({"hold": hold, "matches": matches})))
 }
 
 /// Ends a hold before its time.

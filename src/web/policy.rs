@@ -12,7 +12,7 @@ use super::visitor::Visitor;
 use super::{Deps, Web};
 use crate::approval::Role;
 use crate::clock::format_ms;
-use crate::model::orders::Quarantined;
+use crate::model::orders::{Held, Hold, Quarantined};
 use crate::model::policy::InForce;
 use crate::model::text::distance;
 use axum::Json;
@@ -31,6 +31,9 @@ pub trait PolicyDoor: Send + Sync {
     /// # Errors
     /// Everything that is wrong with them, a line for each; what was in force stays in force.
     fn reload<'a>(&'a self, by: &'a str) -> BoxFuture<'a, Result<InForce, Vec<String>>>;
+
+    /// The targets of the inventory in force that a hold matches.
+    fn held(&self, hold: &Hold) -> Held;
 }
 
 /// Version, autonomy and rules of this process, with what people ordered about them, and what the

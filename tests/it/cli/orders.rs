@@ -30,6 +30,16 @@ async fn holds_are_added_listed_and_removed() {
         ["hold", "add", "host=~\"db.*\"", "class=database", "--for", "2h", "--reason", "restore"];
     let added = lee.run(&with(&add)).await.ok();
     assert!(added.contains(" holds host=~\"db.*\", class=database until 20"), "{added}");
+    assert!(
+        added.ends_with(
+            "\nno target of the inventory matches; it holds by labels of alerts alone\n"
+        )
+    );
+    let inventory = home.read("config/inventory.yaml");
+    let name = inventory.lines().find_map(|line| line.trim().strip_prefix("- name: ")).unwrap();
+    let spelled = format!("host={}", name.to_uppercase());
+    let said = lee.run(&["hold", "add", &spelled, "--for", "1s", at[0], at[1]]).await.ok();
+    assert!(said.contains(&format!("\nin the inventory: hosts {name}")), "{said}");
     let id = added.split(' ').next().unwrap();
     let list = lee.run(&with(&["hold", "list"])).await.ok();
     assert!(list.contains(id) && list.contains("in force") && list.contains("restore"), "{list}");

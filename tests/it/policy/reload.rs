@@ -8,7 +8,9 @@ use crate::support::world::{SCOPE, Server, World};
 use serde_json::{Value, json};
 use watchkeeper::approval::access::Access;
 use watchkeeper::model::action::{Action, ActionState, Answer};
+use watchkeeper::model::call::sha256_hex;
 use watchkeeper::model::incident::State;
+use watchkeeper::model::system::SystemEntry;
 use watchkeeper::store::actions::Decided;
 
 /// A rule for the drill's question; what it says is what the tests change.
@@ -198,6 +200,13 @@ async fn broken_files_change_nothing_and_everything_wrong_is_said() {
     .await;
 }
 
+/// What history says of files that were taken over.
+async fn reloads(server: &Server) -> Vec<SystemEntry> {
+    let timeline = server.app.store.system_timeline(0, 100).await.unwrap();
+    let entries = timeline.into_iter().map(|stored| stored.entry);
+    entries.filter(|entry| matches!(entry, SystemEntry::PolicyReloaded { .. })).collect()
+}
+
 #[tokio::test]
 async fn a_changed_inventory_is_taken_over_with_the_rules() {
     for_each_engine(|ground| async move {
@@ -211,6 +220,17 @@ async fn a_changed_inventory_is_taken_over_with_the_rules() {
         std::fs::write(&file, inventory.replace("10.2.3.4", "10.9.9.9")).unwrap();
         server.app.reload.reload("the test").await.unwrap();
         assert_eq!(located(&[&labels]).hosts, ["box1"]);
+        let told = reloads(&server).await;
+        let [SystemEntry::PolicyReloaded { by, rules, inventory, runbooks, .. }] = &told[..] else {
+            panic!("{told:?}")
+        };
+        let read = |name: &str| sha256_hex(&std::fs::read(world.folder.join(name)).unwrap());
+        assert_eq!((by, rules), (&"the test".into(), &server.app.reload.in_force().rules_version));
+        assert_eq!(inventory, &read("config/inventory.yaml"));
+        assert_eq!(runbooks, &read("config/runbooks.yaml"));
+        std::fs::write(&file, "hosts: [{}]\n").unwrap();
+        server.app.reload.reload("the test").await.unwrap_err();
+        assert_eq!(reloads(&server).await, told, "what is refused is not in force");
         server.stop().await;
     })
     .await;

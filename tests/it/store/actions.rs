@@ -3,7 +3,8 @@
 use super::given::{
     SCOPE, action, add_action, claimed, decision, intent, now, open, opening, step,
 };
-use crate::support::engines::for_each_engine;
+use crate::support::binary::eventually;
+use crate::support::engines::{for_each_engine, on_postgres};
 use futures::future::join_all;
 use watchkeeper::model::action::{ActionState, Answer};
 use watchkeeper::model::alert::Severity;
@@ -317,6 +318,42 @@ async fn a_stored_halt_means_that_no_later_intent_is_committed() {
             assert_eq!(ground.sql("select count(*) from intent").await, at_halt);
             store.set_halt(Switch::Off, "ann", 6_000).await.unwrap();
         }
+    })
+    .await;
+}
+
+/// Both rows are wanted, the later one is taken: whoever waits for it has the earlier one already.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_incidents_are_woken_in_the_order_of_their_ids() {
+    on_postgres(|ground| async move {
+        let store = ground.store().await;
+        let mut ids = Vec::new();
+        for key in ["one", "other"] {
+            let row = action(claimed(&store, key).await.incident_id, ActionState::Awaiting);
+            add_action(&store, &row).await;
+            ids.push(row.incident_id.to_string());
+        }
+        ids.sort();
+        let [low, high] = &ids[..] else { panic!("{ids:?}") };
+        // Puts the earlier row behind the later one, where a scan finds it last.
+        ground.sql(format!("update incident set due_at_ms = 1 where id = '{low}'")).await;
+        let mut holder = ground.postgres().await;
+        let take = format!("begin; select id from incident where id = '{high}' for update");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(take)).execute(&mut holder).await.unwrap();
+        let look = async {
+            eventually("somebody waits", async || {
+                let sql = "select pid from pg_stat_activity
+                           where datname = current_database() and wait_event_type = 'Lock'";
+                (!ground.sql(sql).await.is_empty()).then_some(())
+            })
+            .await;
+            let free = format!("select id from incident where id = '{low}' for update skip locked");
+            let free = ground.sql(free).await;
+            sqlx::raw_sql("rollback").execute(&mut holder).await.unwrap();
+            free
+        };
+        let (woken, free) = tokio::join!(store.wake_asked_under_other_rules("r2", 5_000), look);
+        assert_eq!((woken.unwrap(), free), (2, Vec::new()));
     })
     .await;
 }

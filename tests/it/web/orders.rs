@@ -62,6 +62,18 @@ async fn a_hold_is_made_by_a_responder_and_ended_by_an_sre() {
 }
 
 #[tokio::test]
+async fn a_secret_across_the_cut_of_a_reason_is_not_kept_by_half() {
+    let site = site(None).await;
+    let token = format!("ghp_{}", "a1B2c3".repeat(6));
+    let reason = format!("{}{token} and more", "a ".repeat(240));
+    let body = json!({"match": "host=a", "for": "2h", "reason": reason});
+    let made = site.post(HOLDS, &site.tokens.responder, body).await.json();
+    let kept = made["hold"]["reason"].as_str().unwrap();
+    assert_eq!(kept.chars().count(), 500);
+    assert!(kept.contains("[redacted") && !kept.contains("ghp_"), "{kept}");
+}
+
+#[tokio::test]
 async fn a_hold_that_makes_no_sense_is_refused_with_the_field() {
     let site = site(None).await;
     let cases = [

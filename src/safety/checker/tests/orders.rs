@@ -55,6 +55,39 @@ fn every_matcher_of_a_hold_has_to_match_the_target_or_a_label() {
 }
 
 #[test]
+fn a_hold_means_host_and_service_in_any_spelling() {
+    for (matcher, expected) in [
+        ("host=WEB1", Decision::Refuse),
+        (r#"host="Web1""#, Decision::Refuse),
+        (r#"service="nginx.service""#, Decision::Refuse),
+        ("service=NGINX", Decision::Refuse),
+        (r#"service=~"nginx\.service""#, Decision::Refuse),
+        (r#"service=~"\S+""#, Decision::Refuse),
+        ("service=nginx.timer", Decision::Allow),
+        // Everything but this one, however it is spelled.
+        ("host!=WEB1", Decision::Allow),
+        ("service!=nginx.service", Decision::Allow),
+        ("service!=nginx", Decision::Allow),
+        (r#"service!~"nginx""#, Decision::Allow),
+        ("service!=other", Decision::Refuse),
+        // Only names have spellings.
+        ("class=WEB", Decision::Allow),
+    ] {
+        assert_eq!(held(&[matcher]).told().0, expected, "{matcher}");
+    }
+    let mut world = held(&["host=web1", "service=nginx"]);
+    world.host = Some(HostFacts { name: "Web1".into(), ..web1() });
+    let of = |unit: &str| ServiceFacts { name: "Proxy".into(), unit: unit.into(), ..nginx() };
+    world.service = Some(of("nginx.service"));
+    assert_eq!(world.told().0, Decision::Refuse, "the unit names the service, too");
+    world.service = Some(of("proxy.service"));
+    assert!(!world.told().1.starts_with("hold"));
+    let mut world = held(&["host=DB1"]);
+    world.alerts[0].insert("host".to_owned(), "db1".to_owned());
+    assert_eq!(world.told().0, Decision::Refuse);
+}
+
+#[test]
 fn region_and_owner_are_those_of_host_and_service() {
     for (matcher, expected) in [
         ("region=eu", Decision::Refuse),
