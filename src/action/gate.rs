@@ -135,7 +135,6 @@ impl Gate {
         let orders = self.store.orders(calm.now_ms).await?;
         let orders_version = orders.version;
         let found = self.store.circumstances(watch.clone(), limits, calm.now_ms).await?;
-        let circumstances = Circumstances { recent: found.recent, orders, now_ms: calm.now_ms };
         let counts = found
             .counts
             .into_iter()
@@ -147,6 +146,9 @@ impl Gate {
         };
         let halt = self.halted().await?;
         let halted = halt.as_ref().map(|(by, reason)| (by.as_str(), reason.as_str()));
+        // The second source may have taken a while, in which a freeze may have begun.
+        let now_ms = self.clock.now_ms();
+        let circumstances = Circumstances { recent: found.recent, orders, now_ms };
         let known = Counted::Known { counts: &counts, halted, circumstances: &circumstances };
         let verdict = judge(firing, known);
         if let Some(why) = unseen {
@@ -247,24 +249,33 @@ impl Gate {
         Ok(Intended { stored, permit, orders_version })
     }
 
+    /// Why changes like this one are frozen at this moment, in spite of the consent that it has.
+    pub fn frozen(&self, facts: &Facts, call: &Call, consent: Consent) -> Option<String> {
+        let calm = Circumstances::calm(self.clock.now_ms());
+        self.with_request(facts, call, &calm, |request| self.checker.frozen(&request, consent))
+    }
+
     /// Runs the change that was intended. Halt, orders and deadline are looked at once more, because
-    /// the commit may have waited; last of all the halt file.
+    /// the commit may have waited; then whatever else the incident knows that may stop it, and last
+    /// of all the halt file.
     ///
     /// # Errors
-    /// `OutcomeUnknown` when the change may have happened.
+    /// `NotStarted` when something stopped it, `OutcomeUnknown` when it may have happened.
     pub async fn run(
         &self,
         intended: Intended,
         basis: Option<Value>,
         bounds: Bounds,
+        may_start: impl Fn() -> Result<(), String> + Send + Sync,
     ) -> Result<Done, Error> {
         self.refuse_when_stopped(intended.orders_version).await?;
         if self.clock.now_ms() > bounds.start_before_ms {
-            return Err(Error::Tell("its time to start had passed; it was not started".into()));
+            return Err(not_started("its time to start had passed"));
         }
         let tool = self.tool(intended.permit.call())?;
+        may_start().map_err(|why| not_started(&why))?;
         if let Some(file) = self.halt_file.look() {
-            return Err(Error::Tell(format!("{}; it was not started", halted_by_file(&file))));
+            return Err(not_started(&halted_by_file(&file)));
         }
         crash::at(Point::BeforeRun);
         let done = tool.run(intended.permit, basis, bounds).await;
@@ -280,13 +291,13 @@ impl Gate {
             Ok(Brake { .. }) => "people gave orders since it was judged".to_owned(),
             Err(error) => format!("the database cannot be asked for a halt: {error}"),
         };
-        Err(Error::Tell(format!("{why}; it was not started")))
+        Err(not_started(&why))
     }
 
     fn tool(&self, call: &Call) -> Result<&Arc<dyn crate::tools::Tool>, Error> {
         self.register
             .get(&call.tool)
-            .ok_or_else(|| Error::Tell(format!("there is no tool '{}'", call.tool)))
+            .ok_or_else(|| Error::NotStarted(format!("there is no tool '{}'", call.tool)))
     }
 
     fn judge_with(
@@ -380,6 +391,10 @@ enum Counted<'a> {
         halted: Option<(&'a str, &'a str)>,
         circumstances: &'a Circumstances,
     },
+}
+
+fn not_started(why: &str) -> Error {
+    Error::NotStarted(format!("{why}; it was not started"))
 }
 
 fn halted_by_file(file: &FileHalt) -> String {

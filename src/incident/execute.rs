@@ -6,9 +6,10 @@
 
 use super::advance::{commit, page_due};
 use super::draft::{Draft, Next, bounded_data};
+use super::reconsider::asks_more;
 use super::wait::Wait;
 use super::{Desk, announce, breaker, wait};
-use crate::action::gate::{Judged, NotRun};
+use crate::action::gate::{Facts, Judged, NotRun};
 use crate::model::action::{Action, ActionState, Proposal, Wanted};
 use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Outcome, Success};
@@ -66,6 +67,7 @@ async fn start(
     let start_before_ms = draft.now_ms + desk.policy.start_within_ms;
     draft.add(Entry::IntentWritten { action_id: action.id(), start_before_ms });
     let page_due_at_ms = page_due(desk, &draft.case);
+    let facts = desk.facts(&draft.case);
     let (lease, mut history, now_ms) = (draft.lease().clone(), draft.history.clone(), draft.now_ms);
     let mut step = draft.into_step(Next::Again, page_due_at_ms);
     step.intent = Some(intents::Intent {
@@ -93,11 +95,20 @@ async fn start(
         output_bytes_max: desk.policy.output_bytes_max,
     };
     let started = Instant::now();
-    let result = desk.gate.run(intended, action.basis.clone(), bounds).await;
+    let may_start = || may_start(desk, &facts, &action, consent);
+    let result = desk.gate.run(intended, action.basis.clone(), bounds, may_start).await;
     let duration_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
     let mut draft = Draft::new(lease, history, desk.clock.now_ms());
     record(desk, &mut draft, &action, result, duration_ms);
     commit(desk, draft, Next::Again).await
+}
+
+/// What may have changed since the intent was decided on: the policy, and the hour.
+fn may_start(desk: &Desk, facts: &Facts, action: &Action, consent: Consent) -> Result<(), String> {
+    if desk.is_retired() {
+        return Err("other policy files are in force since it was judged".to_owned());
+    }
+    desk.gate.frozen(facts, &action.proposal.call, consent).map_or(Ok(()), Err)
 }
 
 /// Why a permission no longer stands.
@@ -146,6 +157,7 @@ async fn judge_again(
     let judged = desk.gate.judge_write(&facts, proposal).await?;
     let record = judged.verdict.record();
     let before = action.verdict.as_ref().map(|verdict| verdict.rules_version.as_str());
+    let given = action.verdict.as_ref().map(|verdict| &verdict.approvals);
     match (record.decision, consent) {
         (Decision::Refuse, _) => {
             let why = format!("now refused: {}", record.reason());
@@ -158,6 +170,13 @@ async fn judge_again(
         (Decision::Ask, Consent::Approved) if before != Some(record.rules_version.as_str()) => {
             let why = "the safety rules changed since it was approved";
             return Ok(Err(Withdrawn::Off(why.into())));
+        }
+        // The inventory may say more of the target, or its state have changed.
+        (Decision::Ask, Consent::Approved)
+            if given.is_none_or(|given| asks_more(given, &record.approvals)) =>
+        {
+            let why = "it needs other or more people than those who approved it";
+            return Ok(Err(Withdrawn::AskFirst(why.into())));
         }
         (Decision::Allow, _) | (Decision::Ask, Consent::Approved) => {}
     }
@@ -230,6 +249,7 @@ fn record(
     result: Result<Done, ToolError>,
     duration_ms: i64,
 ) {
+    let started = !matches!(result, Err(ToolError::NotStarted(_)));
     let (outcome, text) = match result {
         Ok(Done::Output(output)) => {
             let data = bounded_data(output.data);
@@ -238,11 +258,14 @@ fn record(
         Ok(Done::Message(_) | Done::Proposal(_) | Done::ReadBack(_)) => {
             (Outcome::Failed, "the tool answered something that is no outcome of a change".into())
         }
-        Err(ToolError::Tell(why)) => (Outcome::Failed, why),
+        Err(ToolError::Tell(why) | ToolError::NotStarted(why)) => (Outcome::Failed, why),
         Err(ToolError::OutcomeUnknown(why)) => (Outcome::Unknown, why),
     };
     let (text, output) = draft.keep_output(&desk.redactor, &text, desk.policy.output_bytes_max);
     end(desk, draft, action, outcome, text, output, duration_ms);
+    if started && outcome != Outcome::Done {
+        breaker::count(desk, draft, action);
+    }
 }
 
 fn with_data(text: String, data: &serde_json::Value) -> String {
@@ -253,6 +276,7 @@ fn with_data(text: String, data: &serde_json::Value) -> String {
 fn lost(desk: &Desk, draft: &mut Draft, action: &Action) {
     let text = "the process stopped between the intent and the outcome".to_owned();
     end(desk, draft, action, Outcome::Unknown, text, None, 0);
+    breaker::count(desk, draft, action);
 }
 
 fn end(
@@ -280,9 +304,6 @@ fn end(
         output,
         duration_ms,
     });
-    if outcome != Outcome::Done {
-        breaker::count(desk, draft, action);
-    }
     if outcome == Outcome::Unknown
         && let Some(action) = draft.case.action(action.id()).cloned()
     {

@@ -291,7 +291,9 @@ async fn look(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
                 draft.answer(call_id, outcome, text);
             }
             Ok(Done::Proposal(request)) => confirm_request(desk, draft, call_id, request),
-            Err(ToolError::Tell(why) | ToolError::OutcomeUnknown(why)) => {
+            Err(
+                ToolError::Tell(why) | ToolError::NotStarted(why) | ToolError::OutcomeUnknown(why),
+            ) => {
                 fail(desk, draft, call_id, Success::Failed, &why, duration_ms);
             }
         }

@@ -57,7 +57,7 @@ pub(super) async fn reconsider(
 }
 
 /// Whether somebody who could have settled the question before no longer can.
-fn asks_more(before: &Approvals, after: &Approvals) -> bool {
+pub(super) fn asks_more(before: &Approvals, after: &Approvals) -> bool {
     let narrower = match (before.roles.as_slice(), after.roles.as_slice()) {
         (_, []) => false,
         ([], _) => true,

@@ -24,6 +24,9 @@ const SLOT: i64 = 1;
 const BREAKER: i64 = 2;
 const ALERT: i64 = 3;
 
+// Targets on which an alert fires: those where it was first seen within the window, and those whose
+// incident is still being worked on, however long that takes. SQLite would read every alert of the
+// name for the latter if it were told the scope of the alert, too.
 const LITE: &str = "
     select 0, k.value->>0, (select count(*) from limit_hit h
         where h.name = k.value->>1 and h.at_ms > k.value->>2)
@@ -36,9 +39,14 @@ const LITE: &str = "
     select 2, k.value->>0, b.until_ms
     from json_each($4) k join breaker b on b.name = k.value->>1 and b.until_ms > $1
     union all
-    select 3, k.value->>0, (select count(distinct a.target) from alert a
+    select 3, k.value->>0, (select count(t.target) from (
+        select a.target from alert a
         where a.scope = $6 and a.name = k.value->>1 and a.first_seen_ms > $7
-          and a.incident_id is not null)
+          and a.incident_id is not null
+        union
+        select a.target from incident i cross join alert a
+        where i.scope = $6 and i.open_key is not null and a.incident_id = i.id
+          and a.name = k.value->>1 and a.status = 'firing') t)
     from json_each($5) k";
 
 const PG: &str = "
@@ -54,9 +62,14 @@ const PG: &str = "
     from jsonb_array_elements(cast($4 as jsonb)) k(value)
     join breaker b on b.name = k.value->>1 and b.until_ms > $1
     union all
-    select 3, cast(k.value->>0 as bigint), (select count(distinct a.target) from alert a
+    select 3, cast(k.value->>0 as bigint), (select count(t.target) from (
+        select a.target from alert a
         where a.scope = $6 and a.name = k.value->>1 and a.first_seen_ms > $7
-          and a.incident_id is not null)
+          and a.incident_id is not null
+        union
+        select a.target from incident i cross join alert a
+        where i.scope = $6 and i.open_key is not null and a.incident_id = i.id
+          and a.scope = $6 and a.name = k.value->>1 and a.status = 'firing') t)
     from jsonb_array_elements(cast($5 as jsonb)) k(value)";
 
 impl Store {

@@ -106,7 +106,8 @@ async fn commit(conn: &mut Conn<'_>, step: &Step) -> Result<Vec<Stored>, Error> 
             Change::Insert(row) => actions::insert(conn, row).await?,
             Change::Move { id, from, to } => {
                 actions::move_on(conn, *id, *from, *to).await?;
-                if *from == ActionState::Intended {
+                // A change of unknown outcome may still be running; its places free themselves.
+                if *from == ActionState::Intended && *to != ActionState::Unknown {
                     intents::give_back(conn, *id).await?;
                 }
             }

@@ -15,7 +15,7 @@ use crate::targets::sweep::{Entry, Listing, Rest, Sweep, Swept};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::time::Duration;
 
 const PATHS_MAX: usize = 20;
@@ -60,7 +60,7 @@ impl CleanDiskSpace {
     fn sweep(&self, call: &Call) -> Result<(String, Sweep), Error> {
         let host = call.text("host").unwrap_or_default();
         let facts = self.deps.inventory.known_host(host);
-        let facts = facts.map_err(|error| Error::Tell(error.to_string()))?;
+        let facts = facts.map_err(not_started)?;
         let access = self.deps.inventory.host_access(host);
         let paths = call.args.get("paths").and_then(Value::as_array).into_iter().flatten();
         let days = call.args.get("min_age_days").and_then(Value::as_i64).unwrap_or(AGE_DAYS_MAX);
@@ -98,21 +98,20 @@ impl CleanDiskSpace {
     ) -> Result<Done, Error> {
         let (host, sweep) = self.sweep(call)?;
         let listed = basis.as_ref().and_then(listed).ok_or_else(|| {
-            Error::Tell("nothing was deleted: there is no list that was judged".to_owned())
+            Error::NotStarted("nothing was deleted: there is no list that was judged".to_owned())
         })?;
-        let reach = self.deps.targets.reach(&host)?;
+        let reach = self.deps.targets.reach(&host).map_err(not_started)?;
         let late_ms = self.deps.clock.now_ms() - bounds.start_before_ms;
         if late_ms > 0 {
-            return Err(Error::Tell(format!(
+            return Err(Error::NotStarted(format!(
                 "not started: the permission ended {late_ms} ms ago; nothing was deleted"
             )));
         }
         let count = listed.len();
         let within = Duration::from_millis(bounds.timeout_ms);
         let swept = reach.delete(sweep, listed, within).await.map_err(|error| match error {
-            targets::Error::Missing(why) | targets::Error::Failed(why) => {
-                Error::Tell(format!("nothing was deleted: {why}"))
-            }
+            targets::Error::Missing(why) => not_started(why),
+            targets::Error::Failed(why) => Error::Tell(format!("nothing was deleted: {why}")),
             targets::Error::Unknown(why) => Error::OutcomeUnknown(why),
         })?;
         Ok(Done::Output(report(&host, count, &swept)))
@@ -180,6 +179,11 @@ impl Tool for CleanDiskSpace {
     ) -> BoxFuture<'_, Result<Done, Error>> {
         Box::pin(async move { self.clean(permit.call(), basis, bounds).await })
     }
+}
+
+/// Before the first file is touched every failure is plain.
+fn not_started(why: impl Display) -> Error {
+    Error::NotStarted(format!("nothing was deleted: {why}"))
 }
 
 fn listed(basis: &Value) -> Option<Vec<Entry>> {

@@ -177,6 +177,9 @@ pub enum Error {
     /// Told to the mind, which may try something else: a source is missing, a command failed.
     #[error("{0}")]
     Tell(String),
+    /// A change that did not begin: nothing at its target was touched.
+    #[error("{0}")]
+    NotStarted(String),
     /// A change may or may not have happened: it timed out or the connection broke. Looked at,
     /// never repeated.
     #[error("{0}")]
@@ -235,7 +238,7 @@ impl Register {
 /// A look that broke off changed nothing, so there is no outcome to be unsure of.
 fn told(error: Error) -> Error {
     match error {
-        Error::Tell(why) | Error::OutcomeUnknown(why) => Error::Tell(why),
+        Error::Tell(why) | Error::NotStarted(why) | Error::OutcomeUnknown(why) => Error::Tell(why),
     }
 }
 

@@ -61,7 +61,7 @@ impl RestartService {
         let argv = placed.restart_argv().map_err(not_started)?;
         let late_ms = self.deps.clock.now_ms() - bounds.start_before_ms;
         if late_ms > 0 {
-            return Err(Error::Tell(format!(
+            return Err(Error::NotStarted(format!(
                 "not started: the permission ended {late_ms} ms ago; nothing was changed"
             )));
         }
@@ -72,7 +72,10 @@ impl RestartService {
             leaves: Leaves::Processes,
         };
         let started = Instant::now();
-        let ran = placed.reach.run(command).await?;
+        let ran = placed.reach.run(command).await.map_err(|error| match error {
+            targets::Error::Missing(_) => not_started(error),
+            targets::Error::Failed(_) | targets::Error::Unknown(_) => Error::from(error),
+        })?;
         let what = format!("{} on {}", placed.service.name, placed.host.name);
         match ran.exit {
             Exit::Code(0) => {}
@@ -162,7 +165,7 @@ impl Tool for RestartService {
 
 /// Before the command was started every failure is plain: nothing happened.
 fn not_started(error: targets::Error) -> Error {
-    Error::Tell(format!("not restarted: {error}"))
+    Error::NotStarted(format!("not restarted: {error}"))
 }
 
 fn said(status: &Result<Status, targets::Error>) -> String {

@@ -106,6 +106,14 @@ impl Bench {
         }
     }
 
+    /// Runs a change that is stopped before it touches anything.
+    pub(crate) async fn not_started(&self, tool: &str, args: Value) -> String {
+        match self.run_within(tool, args, None, bounds()).await {
+            Err(Error::NotStarted(why)) => why,
+            other => panic!("{tool} gave {other:?}"),
+        }
+    }
+
     /// Runs a call that is answered with a reason to do something else.
     pub(crate) async fn told(&self, tool: &str, args: Value) -> String {
         match self.run_within(tool, args, None, bounds()).await {

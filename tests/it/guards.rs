@@ -1,5 +1,7 @@
 //! Guards as incidents meet them: from the alert to what was restarted in the world outside.
 
+mod later;
+
 use crate::support::drill::{BOX, Problem};
 use crate::support::engines::{Ground, for_each_engine};
 use crate::support::world::{Server, World, webhook};
@@ -9,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use watchkeeper::action::gate::Facts;
 use watchkeeper::approval::access::Access;
+use watchkeeper::incident::Desk;
 use watchkeeper::model::action::{Action, ActionState, Answer, Proposal, Risk, Wanted};
 use watchkeeper::model::alert::Labels;
 use watchkeeper::model::call::Call;
@@ -276,6 +279,22 @@ async fn the_same_remedy_again_and_again_asks_even_when_it_helps() {
     .await;
 }
 
+/// What an incident about the web service brings along.
+fn facts(desk: &Desk, call: &Call) -> Facts {
+    let labels: Labels = [
+        ("alertname", "ServiceDown"),
+        BOX,
+        ("service", "web"),
+        ("shard", "0"),
+        ("severity", "critical"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    let trusted = Trusted::default().parameters(&call.args);
+    let located = (desk.locate)(&[&labels]);
+    Facts { scope: "default".into(), labels: vec![labels], located, trusted, seen: Vec::new() }
+}
+
 fn proposal(call: Call) -> Proposal {
     Proposal {
         action_id: ActionId::new(),
@@ -413,24 +432,12 @@ async fn a_thousand_proposals_in_twelve_spellings_stay_within_the_limit() {
         let server = world.server().await;
         let desk = server.app.desk();
         let gate = &desk.gate;
-        let labels: Labels = [
-            ("alertname", "ServiceDown"),
-            BOX,
-            ("service", "web"),
-            ("shard", "0"),
-            ("severity", "critical"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
         let mut judged = Vec::new();
         for spelling in SPELLINGS {
             let args = json!({"service": spelling, "host": "box1", "reason": "r"});
             let asked = Call::new("restart_service", args);
             let call = gate.register.complete(&asked).unwrap_or(asked);
-            let trusted = Trusted::default().parameters(&call.args);
-            let located = (desk.locate)(&[&labels]);
-            let (scope, labels) = ("default".into(), vec![labels.clone()]);
-            let facts = Facts { scope, labels, located, trusted, seen: Vec::new() };
+            let facts = facts(&desk, &call);
             let one = gate.judge_write(&facts, &proposal(call)).await.unwrap();
             let record = one.verdict.record();
             assert_eq!(record.decision, Decision::Allow, "{spelling}: {}", record.reason());

@@ -183,7 +183,7 @@ async fn a_rule_in_quarantine_asks_a_person_and_says_why() {
 /// The intent is committed; what comes before the tool has started still stops it.
 #[tokio::test]
 async fn the_last_look_before_a_tool_starts_sees_halt_hold_and_halt_file() {
-    for order in ["nothing", "halt", "hold", "file"] {
+    for order in ["nothing", "halt", "hold", "file", "policy"] {
         for_each_engine(|ground| async move {
             let (world, server, action) = allowed(&ground).await;
             let (store, desk) = (&server.app.store, server.app.desk());
@@ -232,6 +232,7 @@ async fn the_last_look_before_a_tool_starts_sees_halt_hold_and_halt_file() {
                     std::fs::write(file, "swap").unwrap();
                     "all changes are halted by the file"
                 }
+                "policy" => "all has changed",
                 _ => "",
             };
             let bounds = Bounds {
@@ -239,10 +240,14 @@ async fn the_last_look_before_a_tool_starts_sees_halt_hold_and_halt_file() {
                 timeout_ms: 30_000,
                 output_bytes_max: 10_000,
             };
-            let ran = desk.gate.run(intended, judged.captured.basis, bounds).await;
+            let may_start = || match order {
+                "policy" => Err("all has changed".to_owned()),
+                _ => Ok(()),
+            };
+            let ran = desk.gate.run(intended, judged.captured.basis, bounds, may_start).await;
             match ran {
                 Ok(_) => assert_eq!((order, world.restarts("web")), ("nothing", 1)),
-                Err(ToolError::Tell(told)) => {
+                Err(ToolError::NotStarted(told)) => {
                     assert!(
                         told.starts_with(why) && told.ends_with("it was not started"),
                         "{told}"

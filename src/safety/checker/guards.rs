@@ -2,12 +2,33 @@
 //!
 //! Each says what it found, the harmless as well, so that people can see how near a guard is.
 
-use super::Request;
 use super::checks::used;
+use super::{Checker, Request};
 use crate::model::verdict::{Autonomy, Limit, Tier};
 use crate::safety::guards::{Frozen, Guards, alertnames};
+use crate::safety::permit::Consent;
 use crate::safety::weigh::{Subject, Weighed};
 use chrono::DateTime;
+
+impl Checker {
+    /// The window that holds a change at the moment of the request, in spite of the consent that
+    /// it has.
+    pub fn frozen(&self, request: &Request<'_>, consent: Consent) -> Option<String> {
+        let (tool, now_ms) = (&request.call.tool, request.circumstances.now_ms);
+        let freezes = self.rules.guards().freezes.iter();
+        let mut holding = freezes.filter(|freeze| {
+            freeze.concerns(tool, request.labels)
+                && match consent {
+                    Consent::None => true,
+                    Consent::Approved => freeze.writes().tier() == Tier::Forbidden,
+                }
+        });
+        holding.find_map(|freeze| match freeze.at(now_ms) {
+            Frozen::Yes(note) => Some(format!("{}: {note}", freeze.source())),
+            Frozen::No(_) => None,
+        })
+    }
+}
 
 /// Windows in which changes are held.
 pub(super) fn freeze(guards: &Guards, request: &Request<'_>, weighed: &mut Weighed<'_>) {

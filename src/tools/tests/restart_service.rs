@@ -102,7 +102,7 @@ async fn nothing_starts_after_the_permission_ended() {
     let bench = bench(&daemon);
     bench.clock.advance(10_001);
     assert_eq!(
-        bench.told("restart_service", args()).await,
+        bench.not_started("restart_service", args()).await,
         "not started: the permission ended 1 ms ago; nothing was changed"
     );
     assert_eq!(daemon.restarts(), 0);
@@ -134,13 +134,13 @@ async fn a_host_without_systemd_or_commands_says_which_line_is_missing() {
          { name: mail, hosts: [far], class: mail }]",
     );
     assert_eq!(
-        bench.told("restart_service", args()).await,
+        bench.not_started("restart_service", args()).await,
         "not restarted: there is no way to do this for shop: the inventory says `systemd: no` for \
          box, and the inventory gives no services.0.commands.restart"
     );
     let far = json!({ "service": "mail", "reason": "r" });
     assert_eq!(
-        bench.told("restart_service", far).await,
+        bench.not_started("restart_service", far).await,
         "not restarted: far is in the inventory but there is no way to enter it; if it is this \
          machine, give it `reach: local`"
     );
@@ -153,7 +153,7 @@ async fn a_program_that_is_not_there_means_that_nothing_happened() {
          services: [{ name: shop, hosts: [box], class: web, \
          commands: { restart: [/no/such/program] } }]",
     );
-    let why = bench.told("restart_service", args()).await;
+    let why = bench.not_started("restart_service", args()).await;
     assert!(why.contains("/no/such/program"), "{why}");
 }
 

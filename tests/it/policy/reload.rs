@@ -236,6 +236,43 @@ async fn a_changed_inventory_is_taken_over_with_the_rules() {
     .await;
 }
 
+/// The rules are the same, but of what is protected two people decide.
+#[tokio::test]
+async fn an_approval_of_one_does_not_do_for_what_is_protected_meanwhile() {
+    for_each_engine(|ground| async move {
+        let world = World::new(&ground).await;
+        world.set_rules(
+            "version: 1\nautonomy: act\napprovals: { high_risk_quorum: 2 }\n\
+             rules: [{ name: asked, tool: restart_service, tier: confirm }]\n",
+        );
+        world.break_service("web");
+        Problem::down().in_prometheus(&world);
+        let server = world.server().await;
+        server.post(&Problem::down().firing()).await;
+        server.settle(0).await;
+        let action = waiting(&server).await;
+        let recorded = server.decide_as("ada", action.id(), Answer::Approve).await;
+        assert_eq!(recorded, Decided::Recorded);
+        let file = world.folder.join("config/inventory.yaml");
+        let inventory = std::fs::read_to_string(&file).unwrap();
+        let web = "  - name: web\n";
+        assert_eq!(inventory.matches(web).count(), 1);
+        let protected = inventory.replace(web, &format!("{web}    protected: true\n"));
+        std::fs::write(&file, protected).unwrap();
+        server.app.reload.reload("the test").await.unwrap();
+        server.settle(5).await;
+        let anew = waiting(&server).await;
+        assert_eq!((row(&server, &anew).await.quorum, world.restarts("web")), (2, 0));
+        let before = server.only_case().await.action(action.id()).unwrap().clone();
+        assert_eq!(before.state, ActionState::Superseded);
+        server.approve_by(anew.id(), &["ada", "bob"]).await;
+        server.settle(10).await;
+        assert_eq!(world.restarts("web"), 1);
+        server.stop().await;
+    })
+    .await;
+}
+
 /// What a server's metrics say of its rules: the version, and whether the last reload went well.
 async fn told(url: &str) -> (String, bool) {
     let answer = client().get(format!("{url}/metrics")).send().await.unwrap();

@@ -109,13 +109,19 @@ async fn of_a_hundred_changes_of_one_service_one_is_in_flight() {
             assert_eq!(started.len(), 1, "round {round}");
             let in_flight = [("service=web".to_owned(), 1), ("all".to_owned(), 1)].into();
             assert_eq!(recent(&store, &watch, 4_000).await.in_flight, in_flight);
-            // However it ended, the next one may start.
+            // Whether it helped or not, the next one may start, unless nobody knows that it ended.
             let to = [ActionState::Done, ActionState::Failed, ActionState::Unknown][round];
             let step = steps.swap_remove(started[0]);
             store.commit(ended(&step, to)).await.unwrap();
         }
         assert_eq!(ground.sql("select count(*) from intent").await, [["3"]]);
-        assert_eq!(ground.sql("select count(*) from slot").await, [["0"]]);
+        assert_eq!(ground.sql("select count(*) from slot").await, [["2"]]);
+        let allowed = |step: &Step| step.intent.as_ref().unwrap().from == ActionState::Allowed;
+        let mut next = steps.into_iter().find(allowed).unwrap();
+        assert!(matches!(store.commit(next.clone()).await, Err(Error::Crowded(_))));
+        let intent = next.intent.as_mut().unwrap();
+        intent.at_ms = intent.held_until_ms;
+        store.commit(next).await.unwrap();
     })
     .await;
 }
@@ -163,16 +169,22 @@ async fn each_place_has_room_for_as_many_as_it_says() {
 async fn an_alert_on_many_targets_holds_what_nobody_approved() {
     for_each_engine(|ground| async move {
         let store = ground.store().await;
-        let home = opening("down", Severity::Critical, 1_000);
+        let (home, over) = (
+            opening("down", Severity::Critical, 1_000),
+            opening("over", Severity::Critical, 1_000),
+        );
         open(&store, &home).await.unwrap();
-        let home = Some(home.id);
+        open(&store, &over).await.unwrap();
+        ground.sql("update incident set open_key = null where correlation_key = 'over'").await;
+        let (home, over) = (Some(home.id), Some(over.id));
         let advise = Watch { common: common(Autonomy::Advise), ..Watch::default() };
         let allowed = about_to_start(&store, "one", ActionState::Allowed, &advise).await;
         for (target, at_ms, home) in [
             ("host=a", 3_500, home),
-            // The same target again, one long ago, one of another name, one that was over at once.
+            // The same target again, one of a closed incident of long ago, one that was over at
+            // once.
             ("host=a", 3_600, home),
-            ("host=b", 3_000, home),
+            ("host=b", 3_000, over),
             ("host=c", 3_700, None),
             ("host=d", 3_900, home),
         ] {
@@ -192,9 +204,11 @@ async fn an_alert_on_many_targets_holds_what_nobody_approved() {
         let page = Watch { common: common(Autonomy::Page), ..Watch::default() };
         let approved = about_to_start(&store, "three", ActionState::Approved, &page).await;
         assert!(matches!(store.commit(approved).await, Err(Error::Held(_))));
-        // When the window has passed it is one host after another again.
+        // When the window has passed it burns on, as long as nobody says that it is over.
         let mut later = allowed;
         later.intent.as_mut().unwrap().at_ms = 4_999;
+        assert!(matches!(store.commit(later.clone()).await, Err(Error::Held(_))));
+        ground.sql("update alert set status = 'resolved' where target = 'host=f'").await;
         store.commit(later).await.unwrap();
     })
     .await;
