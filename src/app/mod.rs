@@ -35,7 +35,7 @@ use crate::targets::Targets;
 use crate::targets::inventory::{Catalogue, Inventory, Mapping, To, Unknown, locate};
 use crate::tasks::Tasks;
 use crate::tools::{self, Deps, Register};
-use crate::web::Standing;
+use crate::web::HaltFileLook;
 use anyhow::{Context, Result, anyhow};
 use policy::Policy;
 use regex::Regex;
@@ -176,14 +176,10 @@ impl App {
         }
     }
 
-    /// What stands in this process, for the pages and the API.
-    pub fn standing(&self) -> Standing {
+    /// Looks at the halt file of this process, for the pages and the API.
+    pub fn halt_file(&self) -> HaltFileLook {
         let file = self.desk().gate.halt_file.clone();
-        let desks = Arc::clone(&self.desks);
-        Standing {
-            halt_file: Arc::new(move || file.look()),
-            policy: Arc::new(move || desks.current().gate.checker.rules().summary()),
-        }
+        Arc::new(move || file.look())
     }
 
     /// Ends `tasks`, then the store. Returns how many tasks did not end within `patience`.

@@ -7,7 +7,7 @@
 use super::journal::{hashes, process, write_reload};
 use super::{Parts, Policy, desk, policy, specs};
 use crate::incident::desks::Desks;
-use crate::model::orders::{Held, Hold};
+use crate::model::orders::{Held, Hold, PolicySummary};
 use crate::model::policy::{Broken, InForce, Replica};
 use crate::web::PolicyDoor;
 use futures::future::BoxFuture;
@@ -188,6 +188,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl PolicyDoor for Reload {
     fn in_force(&self) -> InForce {
         self.in_force()
+    }
+
+    fn summary(&self) -> PolicySummary {
+        self.desks.current().gate.checker.rules().summary()
     }
 
     fn reload<'a>(&'a self, by: &'a str) -> BoxFuture<'a, Result<InForce, Vec<String>>> {

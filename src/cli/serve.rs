@@ -59,8 +59,8 @@ pub async fn start(
         redactor: app.redactor.clone(),
         due: Arc::clone(&app.due),
         locate: app.locate(),
-        policy: Some(app.reload.clone()),
-        standing: app.standing(),
+        policy: app.reload.clone(),
+        halt_file: app.halt_file(),
         metrics: Some(metrics),
     });
     Ok(Running { address, app, people })

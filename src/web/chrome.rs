@@ -52,7 +52,7 @@ impl Chrome {
     pub async fn of(web: &Web, visitor: &Visitor) -> Result<Self, Error> {
         let deps = web.deps()?;
         let halt = deps.store.halt().await?;
-        let file = (deps.standing.halt_file)();
+        let file = (deps.halt_file)();
         Ok(Self {
             who: visitor.principal().map(|who| (who.name.clone(), who.role)),
             csrf: visitor.csrf().to_owned(),

@@ -100,7 +100,7 @@ async fn turn(web: &Web, to: Switch, by: &str, reason: &str) -> Result<(), Error
 async fn state(web: &Web) -> Result<Json<Value>, Error> {
     let deps = web.deps()?;
     let halt = deps.store.halt().await?;
-    let file = (deps.standing.halt_file)();
+    let file = (deps.halt_file)();
     let mut said = json!({
         "halted": halt.is_some() || file.is_some(),
         "in_flight": deps.store.in_flight().await?,

@@ -50,7 +50,7 @@ pub async fn ready(State(web): State<Web>) -> Response {
     if let Some(rules) = degraded {
         said["degraded"] = json!({ "rules": rules });
     }
-    if web.deps().is_ok_and(|deps| (deps.standing.halt_file)().is_some()) {
+    if web.deps().is_ok_and(|deps| (deps.halt_file)().is_some()) {
         said["halt_file"] = json!("no change starts in this process while the halt file exists");
     }
     (status, Json(said)).into_response()

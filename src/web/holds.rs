@@ -49,7 +49,7 @@ pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<V
 }
 
 /// Any responder may: it is the safe direction. `matches` says which targets of the inventory it
-/// holds, so that a misspelled name is seen; null when no inventory is loaded here.
+/// holds, so that a misspelled name is seen.
 pub async fn add(
     State(web): State<Web>,
     visitor: Visitor,
@@ -74,7 +74,7 @@ pub async fn add(
     }
     deps.store.add_hold(hold.clone()).await?;
     tracing::warn!(by = hold.by, hold.id = %hold.id, "{} holds {}", hold.by, hold.matched());
-    let matches = deps.policy.as_ref().map(|door| door.held(&hold));
+    let matches = deps.policy.held(&hold);
     Ok(Json(json!({"hold": hold, "matches": matches})))
 }
 

@@ -23,7 +23,7 @@ pub async fn scrape(State(web): State<Web>) -> Response {
             text = process.render();
         }
         of_policy(&mut text, deps);
-        let file = f64::from(u8::from((deps.standing.halt_file)().is_some()));
+        let file = f64::from(u8::from((deps.halt_file)().is_some()));
         gauge(&mut text, "watchkeeper_halt_file", "", file);
         match tokio::time::timeout(READ_WITHIN, of_store(&web, deps)).await {
             Ok(Ok(of_store)) => text.push_str(&of_store),
@@ -100,7 +100,7 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
 
 /// What is in force in this process, whether or not the store answers.
 fn of_policy(out: &mut String, deps: &Deps) {
-    let Some(in_force) = deps.policy.as_ref().map(|policy| policy.in_force()) else { return };
+    let in_force = deps.policy.in_force();
     let version = format!("{{version=\"{}\"}}", in_force.rules_version);
     gauge(out, "watchkeeper_rules_info", &version, 1.0);
     let successful = f64::from(u8::from(in_force.broken.is_none()));

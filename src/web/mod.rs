@@ -45,8 +45,7 @@ use crate::config::Settings;
 use crate::ingest::Ingest;
 use crate::model::alert::Labels;
 use crate::model::entity::Located;
-use crate::model::orders::{FileHalt, PolicySummary};
-use crate::model::verdict::Autonomy;
+use crate::model::orders::FileHalt;
 use crate::redact::Redactor;
 use crate::store::Store;
 use crate::tasks::Tasks;
@@ -67,33 +66,15 @@ pub struct Deps {
     /// Fires when an incident's next step is due, so that a decision need not wait for a poll.
     pub due: Arc<Notify>,
     pub locate: Locator,
-    /// The policy in force; `None` where there is none to take over.
-    pub policy: Option<Arc<dyn PolicyDoor>>,
-    pub standing: Standing,
+    /// The policy in force.
+    pub policy: Arc<dyn PolicyDoor>,
+    pub halt_file: HaltFileLook,
     /// Metrics of the process; those about the store are read at each scrape.
     pub metrics: Option<PrometheusHandle>,
 }
 
-/// What stands in this process beside the store.
-#[derive(Clone)]
-pub struct Standing {
-    /// The halt file, if it is there now.
-    pub halt_file: Arc<dyn Fn() -> Option<FileHalt> + Send + Sync>,
-    /// The rules in force.
-    pub policy: Arc<dyn Fn() -> PolicySummary + Send + Sync>,
-}
-
-impl Default for Standing {
-    /// No halt file, and no rules.
-    fn default() -> Self {
-        let none = PolicySummary {
-            rules_version: String::new(),
-            autonomy: Autonomy::Observe,
-            rules: Vec::new(),
-        };
-        Self { halt_file: Arc::new(|| None), policy: Arc::new(move || none.clone()) }
-    }
-}
+/// The halt file of this process, if it is there now.
+pub type HaltFileLook = Arc<dyn Fn() -> Option<FileHalt> + Send + Sync>;
 
 /// Finds the targets that the labels of alerts name, for the report.
 pub type Locator = Arc<dyn Fn(&[&Labels]) -> Located + Send + Sync>;

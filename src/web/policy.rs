@@ -12,7 +12,7 @@ use super::visitor::Visitor;
 use super::{Deps, Web};
 use crate::approval::Role;
 use crate::clock::format_ms;
-use crate::model::orders::{Held, Hold, Quarantined};
+use crate::model::orders::{Held, Hold, PolicySummary, Quarantined};
 use crate::model::policy::InForce;
 use crate::model::text::distance;
 use axum::Json;
@@ -25,6 +25,9 @@ use serde_json::{Value, json};
 /// Knows the policy in force and can read its files again.
 pub trait PolicyDoor: Send + Sync {
     fn in_force(&self) -> InForce;
+
+    /// The rules in force by name, tool and tier.
+    fn summary(&self) -> PolicySummary;
 
     /// Reads the files and takes them over, all or none; `by` is who asked, for the log.
     ///
@@ -50,7 +53,7 @@ pub async fn reload(
 ) -> Result<Json<Value>, Error> {
     let by = &visitor.author(&web, &headers, None, Role::Admin)?.name;
     let deps = web.deps()?;
-    match door(deps)?.reload(by).await {
+    match deps.policy.reload(by).await {
         Ok(_) => state(&web).await,
         Err(problems) => Err(Error::Broken { problems }),
     }
@@ -58,14 +61,9 @@ pub async fn reload(
 
 /// What is said where people look whether all is well; nothing when it is.
 pub fn complaint(deps: &Deps) -> Option<String> {
-    let broken = deps.policy.as_ref()?.in_force().broken?;
+    let broken = deps.policy.in_force().broken?;
     let since = format_ms(broken.since_ms);
     Some(format!("running on older rules, the file is broken since {since}"))
-}
-
-fn door(deps: &Deps) -> Result<&dyn PolicyDoor, Error> {
-    let door = deps.policy.as_deref();
-    door.ok_or_else(|| Error::Unavailable("no policy is loaded here".into()))
 }
 
 /// Lets a rule ask. Any responder may: it is the safe direction.
@@ -79,7 +77,7 @@ pub async fn quarantine(
     let fields = Fields::of(&web, &headers, body).await?;
     let rule = fields.get("rule").unwrap_or_default();
     let deps = web.deps()?;
-    let policy = (deps.standing.policy)();
+    let policy = deps.policy.summary();
     let names: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     if !names.contains(&rule) {
         return Err(unknown("there is no rule", rule, &names));
@@ -115,7 +113,7 @@ pub async fn release(
 async fn state(web: &Web) -> Result<Json<Value>, Error> {
     let deps = web.deps()?;
     let orders = deps.store.orders(deps.clock.now_ms()).await?;
-    let policy = (deps.standing.policy)();
+    let policy = deps.policy.summary();
     let of = |name: &str| orders.quarantined.iter().find(|one| one.rule == name);
     let rules = policy.rules.iter().map(|rule| {
         json!({
@@ -129,7 +127,7 @@ async fn state(web: &Web) -> Result<Json<Value>, Error> {
     let replicas = deps.store.replicas(deps.clock.now_ms()).await?;
     let same = replicas.iter().all(|replica| replica.rules_version == policy.rules_version);
     Ok(Json(json!({
-        "in_force": deps.policy.as_ref().map(|door| door.in_force()),
+        "in_force": deps.policy.in_force(),
         "replicas": replicas,
         "replicas_agree": same,
         "rules_version": policy.rules_version,

@@ -175,8 +175,8 @@ impl Server {
             redactor: self.app.redactor.clone(),
             due: Arc::clone(&self.app.due),
             locate: self.app.locate(),
-            policy: Some(self.app.reload.clone()),
-            standing: self.app.standing(),
+            policy: self.app.reload.clone(),
+            halt_file: self.app.halt_file(),
             metrics: None,
         });
         format!("http://{}", serving.address)

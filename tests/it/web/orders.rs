@@ -1,5 +1,6 @@
 //! Halts, holds and quarantine over HTTP: who may, what is answered, what is refused.
 
+use super::files::Files;
 use super::site::{NOW_MS, Site, send};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,7 +11,6 @@ use watchkeeper::model::verdict::{Autonomy, Tier};
 use watchkeeper::store::Store;
 use watchkeeper::store::db::Location;
 use watchkeeper::tasks::Tasks;
-use watchkeeper::web::Standing;
 
 const HOLDS: &str = "/api/v1/holds";
 const POLICY: &str = "/api/v1/policy";
@@ -25,15 +25,13 @@ async fn site(file: Option<&'static str>) -> Site {
         rules: vec![rule("restart one service", Tier::Safe), rule("ask first", Tier::Confirm)],
     };
     let found = file.map(|reason| FileHalt { path: "/data/HALT".into(), reason: reason.into() });
-    let standing = Standing {
-        halt_file: Arc::new(move || found.clone()),
-        policy: Arc::new(move || policy.clone()),
-    };
+    let files = Arc::new(Files { rules: policy });
     let folder = std::env::temp_dir().join(format!("watchkeeper-web-{}", uuid::Uuid::now_v7()));
     let tasks = Tasks::default();
     let store = Store::open(&Location::Folder(folder), &tasks).await.unwrap();
     let (access, tokens) = super::site::usual();
-    Site::standing(store, tasks, People::of(access), tokens, standing).await
+    Site::given(store, tasks, People::of(access), tokens, (files, Arc::new(move || found.clone())))
+        .await
 }
 
 #[tokio::test]

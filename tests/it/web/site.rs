@@ -26,7 +26,7 @@ use watchkeeper::store::incidents::{self, Opening};
 use watchkeeper::store::timeline::{self, Head, Stream};
 use watchkeeper::store::{Error, Store};
 use watchkeeper::tasks::Tasks;
-use watchkeeper::web::{self, Deps, Serving, Standing};
+use watchkeeper::web::{self, Deps, HaltFileLook, PolicyDoor, Serving};
 
 pub const NOW_MS: i64 = 1_790_000_000_000;
 pub const PASSWORD: &str = "pass phrase of kim";
@@ -108,19 +108,18 @@ impl Site {
     ) -> Self {
         let mut settings = settings();
         change(&mut settings);
-        let standing = Standing::default();
-        Self::served(store, tasks, people, tokens, settings, standing).await
+        Self::served(store, tasks, people, tokens, settings, no_orders()).await
     }
 
-    /// Of a process in which this stands.
-    pub async fn standing(
+    /// Of a process with this policy and this halt file.
+    pub async fn given(
         store: Store,
         tasks: Tasks,
         people: People,
         tokens: Tokens,
-        standing: Standing,
+        given: (Arc<dyn PolicyDoor>, HaltFileLook),
     ) -> Self {
-        Self::served(store, tasks, people, tokens, settings(), standing).await
+        Self::served(store, tasks, people, tokens, settings(), given).await
     }
 
     async fn served(
@@ -129,12 +128,12 @@ impl Site {
         people: People,
         tokens: Tokens,
         settings: Settings,
-        standing: Standing,
+        (policy, halt_file): (Arc<dyn PolicyDoor>, HaltFileLook),
     ) -> Self {
         let scheme = if settings.http.tls_cert_file.is_some() { "https" } else { "http" };
         let clock = Clock::set_at(NOW_MS);
         let serving = web::serve(&settings, people, &tasks).await.unwrap();
-        serving.ready(Deps { standing, ..deps(&store, &clock) });
+        serving.ready(Deps { policy, halt_file, ..deps(&store, &clock) });
         let base = format!("{scheme}://{}", serving.address);
         let client = client();
         Self { store, clock, client, base, tasks, tokens, folder: None, _serving: serving }
@@ -381,12 +380,18 @@ impl Asks {
     }
 }
 
+/// A policy without rules, and no halt file.
+fn no_orders() -> (Arc<dyn PolicyDoor>, HaltFileLook) {
+    (Arc::new(super::files::Files::default()), Arc::new(|| None))
+}
+
 pub fn settings() -> Settings {
     Settings { listen: "127.0.0.1:0".into(), ..Settings::default() }
 }
 
 pub fn deps(store: &Store, clock: &Clock) -> Deps {
     let redactor = Redactor::new([]);
+    let (policy, halt_file) = no_orders();
     Deps {
         store: store.clone(),
         clock: clock.clone(),
@@ -394,8 +399,8 @@ pub fn deps(store: &Store, clock: &Clock) -> Deps {
         redactor,
         due: Arc::new(Notify::new()),
         locate: Arc::new(|_| Located { hosts: vec![], services: vec![], missing: vec![] }),
-        policy: Some(Arc::new(super::files::Files)),
-        standing: Standing::default(),
+        policy,
+        halt_file,
         metrics: None,
     }
 }
