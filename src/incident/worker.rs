@@ -139,7 +139,8 @@ async fn work(
         let desk = &desks.current();
         let step = tokio::select! {
             step = AssertUnwindSafe(Box::pin(advance(desk, &lease))).catch_unwind() => step,
-            _ = lost.changed() => {
+            // When the process stops nobody renews any more, which takes no lease from a step.
+            Ok(()) = lost.changed() => {
                 tracing::warn!(incident.id = %lease.incident_id, "lease lost, the step is dropped");
                 crew.abandon(lease);
                 return;
