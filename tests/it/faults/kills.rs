@@ -41,7 +41,6 @@ async fn of_10_000_deliveries_by_200_clients_none_is_lost_to_kill_9_on_postgres(
     on_postgres(killed_under_load).await;
 }
 
-#[expect(clippy::disallowed_methods, reason = "the clients end with the test")]
 async fn killed_under_load(ground: Arc<Ground>) {
     let world = World::new(&ground).await;
     let listen = format!("127.0.0.1:{}", free_port());

@@ -198,7 +198,6 @@ async fn paused(ground: Arc<Ground>, point: &str) {
 }
 
 /// Old and new processes take turns while alerts come in: nothing is lost, nothing done twice.
-#[expect(clippy::disallowed_methods, reason = "the senders end with the test")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_under_load_loses_and_doubles_nothing() {
     on_postgres(|ground| async move {
