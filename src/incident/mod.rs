@@ -13,6 +13,7 @@ pub mod worker;
 mod announce;
 mod approve;
 mod breaker;
+mod claims;
 mod close;
 mod draft;
 mod events;

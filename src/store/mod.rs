@@ -16,6 +16,7 @@ pub mod deliveries;
 pub mod inbox;
 pub mod incidents;
 pub mod intents;
+mod lost_claims;
 mod opening;
 pub mod orders;
 pub mod outbox;

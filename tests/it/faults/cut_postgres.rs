@@ -43,6 +43,11 @@ async fn cut_before_commit_reaches_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn cut_after_commit_before_its_answer() {
+    survives(Cut::CommitUnanswered).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn cut_after_the_answer_to_commit() {
     survives(Cut::AfterCommit).await;
 }
