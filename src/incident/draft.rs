@@ -33,8 +33,6 @@ pub enum Next {
 pub struct Draft {
     pub case: Case,
     pub now_ms: i64,
-    /// The entries that were stored when the step began.
-    pub history: Vec<Stored>,
     lease: Lease,
     after: Head,
     entries: Vec<(i64, Entry)>,
@@ -47,13 +45,12 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub fn new(lease: Lease, history: Vec<Stored>, now_ms: i64) -> Self {
-        let case = Case::fold(lease.incident_id, &lease.scope, &history);
+    /// `case` is the fold of what is stored.
+    pub fn new(lease: Lease, case: Case, now_ms: i64) -> Self {
         let after = Head { seq: case.seq, hash: case.head.clone() };
         Self {
             case,
             now_ms,
-            history,
             lease,
             after,
             entries: Vec::new(),
@@ -83,10 +80,9 @@ impl Draft {
     /// Adds an entry that happened at another time.
     pub fn add_at(&mut self, at_ms: i64, entry: Entry) {
         // The hash is given by the store; nothing in a case depends on it before the commit.
-        let stored =
-            Stored { seq: self.case.seq + 1, at_ms, entry: entry.clone(), hash: String::new() };
+        let stored = Stored { seq: self.case.seq + 1, at_ms, entry, hash: String::new() };
         self.case.apply(&stored);
-        self.entries.push((at_ms, entry));
+        self.entries.push((at_ms, stored.entry));
     }
 
     /// An inbox item was looked at.
@@ -177,10 +173,10 @@ impl Draft {
         hash
     }
 
-    /// The step as the store commits it.
-    pub fn into_step(self, next: Next, page_due_at_ms: Option<i64>) -> Step {
+    /// The step as the store commits it, and the case that holds once it has.
+    pub fn into_step(self, next: Next, page_due_at_ms: Option<i64>) -> (Step, Case) {
         let state = self.case.state();
-        Step {
+        let step = Step {
             lease: self.lease,
             after: self.after,
             entries: self.entries,
@@ -204,8 +200,17 @@ impl Draft {
             blobs: self.blobs,
             usage: self.usage,
             at_ms: self.now_ms,
-        }
+        };
+        (step, self.case)
     }
+}
+
+/// The case of a step that was committed as these entries.
+pub fn committed(mut case: Case, stored: &[Stored]) -> Case {
+    if let Some(last) = stored.last() {
+        case.head.clone_from(&last.hash);
+    }
+    case
 }
 
 /// Facts for conditions, unless there are too many of them.

@@ -42,9 +42,16 @@ impl Store {
         self.read(move |conn| Box::pin(async move { load(conn, &stream).await })).await
     }
 
-    /// The whole history of a stream and what waits in its inbox, both in order.
-    pub async fn file(&self, stream: Stream) -> Result<(Vec<Stored>, Vec<inbox::Item>), Error> {
-        self.read(move |conn| Box::pin(async move { file(conn, &stream).await })).await
+    /// The history of a stream after an entry (0: all of it), and the first so many items that
+    /// wait in its inbox, both in order.
+    pub async fn file(
+        &self,
+        stream: Stream,
+        after: i64,
+        items_max: i64,
+    ) -> Result<(Vec<Stored>, Vec<inbox::Item>), Error> {
+        self.read(move |conn| Box::pin(async move { file(conn, &stream, after, items_max).await }))
+            .await
     }
 
     /// Recomputes the chain of a stream. `Ok(None)` says that it is whole.
@@ -95,15 +102,23 @@ fn unless_last(end: &Head, wanted: &Head) -> Option<Broken> {
 async fn file(
     conn: &mut Conn<'_>,
     stream: &Stream,
+    after: i64,
+    items_max: i64,
 ) -> Result<(Vec<Stored>, Vec<inbox::Item>), Error> {
     type Columns = (i64, String, i64, String, String);
     let mut rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
         "select seq, '' as id, at_ms, body, hash from timeline
-         where stream_kind = $1 and stream_id = $2
+         where stream_kind = $1 and stream_id = $2 and seq > $3
          union all
-         select cast(0 as bigint), id, at_ms, body, '' from inbox
-         where stream_kind = $1 and stream_id = $2"
-    ).bind(stream.kind).bind(&stream.id).fetch_all(&mut **c).await)?;
+         select * from (
+             select cast(0 as bigint), id, at_ms, body, '' from inbox
+             where stream_kind = $1 and stream_id = $2 order by id limit $4) as waiting"
+    )
+        .bind(stream.kind)
+        .bind(&stream.id)
+        .bind(after)
+        .bind(items_max)
+        .fetch_all(&mut **c).await)?;
     rows.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     let (mut history, mut waiting) = (Vec::with_capacity(rows.len()), Vec::new());
     for (seq, id, at_ms, body, hash) in rows {
