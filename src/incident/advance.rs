@@ -14,14 +14,16 @@
 //! Resolved | Escalated -> close     tell people, write the report
 //! ```
 
-pub use super::draft::Next;
-use super::draft::{Draft, committed};
+use super::draft::Draft;
+pub use super::draft::{Known, Next};
 use super::{Desk, approve, close, events, execute, investigate, measure};
 use crate::model::alert::Severity;
 use crate::model::case::Case;
 use crate::model::incident::State;
 use crate::store::Error;
+use crate::store::inbox::Item;
 use crate::store::incidents::Lease;
+use crate::store::step::Inbox;
 use crate::store::timeline::Stream;
 
 /// What a state's file says about the step.
@@ -41,8 +43,8 @@ const EVENTS_MAX: i64 = 500;
 /// A step in one process may cross this many states before it is committed; more is a bug.
 const STATES_MAX: usize = 32;
 
-/// What comes of a step: when to come back, and the case as it is stored.
-pub type Stepped = (Next, Case);
+/// What comes of a step: when to come back, and what to come back with.
+pub type Stepped = (Next, Known);
 
 /// Takes the next step of a leased incident. `known` is what the step before returned; the store
 /// is the judge of it: a commit is refused unless the incident is still at the entry, and under the
@@ -51,13 +53,8 @@ pub type Stepped = (Next, Case);
 /// # Errors
 /// `Fenced`: somebody else has the incident. Anything else: nothing was written, try again without
 /// `known`.
-pub async fn advance(desk: &Desk, lease: &Lease, known: Option<Case>) -> Result<Stepped, Error> {
-    let stream = Stream::incident(lease.incident_id);
-    let mut case = known.unwrap_or_else(|| Case::new(lease.incident_id, &lease.scope));
-    let (entries, waiting) = desk.store.file(stream, case.seq, EVENTS_MAX).await?;
-    for stored in &entries {
-        case.apply(stored);
-    }
+pub async fn advance(desk: &Desk, lease: &Lease, known: Option<Known>) -> Result<Stepped, Error> {
+    let (case, waiting) = read(desk, lease, known).await?;
     let mut draft = Draft::new(lease.clone(), case, desk.clock.now_ms());
     events::fold(desk, &mut draft, waiting);
     for _ in 0..STATES_MAX {
@@ -86,12 +83,35 @@ pub async fn advance(desk: &Desk, lease: &Lease, known: Option<Case>) -> Result<
     commit(desk, draft, Next::Again).await
 }
 
+/// Reads what is stored by now, and what waits. A step that only looks, and follows at once upon one
+/// that found the inbox empty, need not ask: what comes while it thinks is folded by the next step
+/// in any case. Before anything else is decided, the inbox is read.
+async fn read(
+    desk: &Desk,
+    lease: &Lease,
+    known: Option<Known>,
+) -> Result<(Case, Vec<Item>), Error> {
+    let mut case = match known {
+        Some(Known { case, inbox: Inbox::Empty }) if case.state() == State::Investigating => {
+            return Ok((case, Vec::new()));
+        }
+        Some(known) => known.case,
+        None => Case::new(lease.incident_id, &lease.scope),
+    };
+    let stream = Stream::incident(lease.incident_id);
+    let (entries, waiting) = desk.store.file(stream, case.seq, EVENTS_MAX).await?;
+    for stored in &entries {
+        case.apply(stored);
+    }
+    Ok((case, waiting))
+}
+
 /// Commits a draft.
 pub(super) async fn commit(desk: &Desk, draft: Draft, next: Next) -> Result<Stepped, Error> {
     let page_due_at_ms = page_due(desk, &draft.case);
     let (step, case) = draft.into_step(next, page_due_at_ms);
-    let stored = desk.store.commit(step).await?;
-    Ok((next, committed(case, &stored)))
+    let committed = desk.store.commit(step).await?;
+    Ok((next, Known::after(case, &committed)))
 }
 
 /// When a person has to be paged at the latest: never again once somebody was, or it is over.

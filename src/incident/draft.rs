@@ -12,7 +12,7 @@ use crate::store::actions;
 use crate::store::blobs::Blob;
 use crate::store::breakers::Failure;
 use crate::store::incidents::Lease;
-use crate::store::step::{Announcement, Change, Projection, Step};
+use crate::store::step::{Announcement, Change, Committed, Inbox, Projection, Step};
 use crate::store::timeline::Head;
 use crate::tools::excerpt;
 use serde_json::Value;
@@ -205,12 +205,23 @@ impl Draft {
     }
 }
 
-/// The case of a step that was committed as these entries.
-pub fn committed(mut case: Case, stored: &[Stored]) -> Case {
-    if let Some(last) = stored.last() {
-        case.head.clone_from(&last.hash);
+/// What one step leaves to the next under the same lease.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Known {
+    /// The fold of what is stored.
+    pub case: Case,
+    /// What is known of the inbox since then.
+    pub inbox: Inbox,
+}
+
+impl Known {
+    /// After a step was committed, whose case this is.
+    pub fn after(mut case: Case, committed: &Committed) -> Self {
+        if let Some(last) = committed.stored.last() {
+            case.head.clone_from(&last.hash);
+        }
+        Self { case, inbox: committed.inbox }
     }
-    case
 }
 
 /// Facts for conditions, unless there are too many of them.

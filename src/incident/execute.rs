@@ -5,7 +5,7 @@
 //! intent without an outcome records it as unknown and never runs it.
 
 use super::advance::{Stepped, commit, page_due};
-use super::draft::{Draft, Next, bounded_data, committed};
+use super::draft::{Draft, Known, Next, bounded_data};
 use super::reconsider::asks_more;
 use super::wait::Wait;
 use super::{Desk, announce, breaker, wait};
@@ -15,6 +15,7 @@ use crate::model::ids::ActionId;
 use crate::model::timeline::{Entry, Outcome, Success};
 use crate::model::verdict::Decision;
 use crate::safety::permit::Consent;
+use crate::store::step::Inbox;
 use crate::store::{Error, intents};
 use crate::tools::{Bounds, Done, Error as ToolError};
 use std::time::Instant;
@@ -90,7 +91,7 @@ async fn start(
             return refused(desk, draft, &action, error).await;
         }
     };
-    let case = committed(case, &intended.stored);
+    let Known { case, inbox: _ } = Known::after(case, &intended.committed);
     let bounds = Bounds {
         start_before_ms,
         timeout_ms: desk.policy.tool_timeout_ms,
@@ -209,7 +210,9 @@ async fn refused(
         Error::Crowded(why) => return hold_back(desk, draft, action, why).await,
         Error::NoLonger(why) => Withdrawn::Off(why),
         // Nothing was written: the next step judges the same action under the orders in force.
-        Error::OrdersChanged => return Ok((Next::Again, draft.case)),
+        Error::OrdersChanged => {
+            return Ok((Next::Again, Known { case: draft.case, inbox: Inbox::Waiting }));
+        }
         Error::Unavailable(_)
         | Error::Busy
         | Error::Fenced

@@ -150,8 +150,8 @@ async fn work(
         };
         // The panic itself is logged where it happens.
         let step = step.unwrap_or_else(|_| Err(Error::Corrupt("a step panicked".into())));
-        let step = step.map(|(next, case)| {
-            known = Some(case);
+        let step = step.map(|(next, left)| {
+            known = Some(left);
             next
         });
         if step.is_ok() {

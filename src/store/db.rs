@@ -86,12 +86,17 @@ pub(super) fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
 
 /// `($1, $2), ($3, $4)`, for that many rows and columns.
 pub(super) fn values(rows: usize, columns: usize) -> String {
+    values_after(0, rows, columns)
+}
+
+/// The same with numbers that begin after `used`.
+pub(super) fn values_after(used: usize, rows: usize, columns: usize) -> String {
     let mut sql = String::with_capacity(rows * columns * 6);
     for row in 0..rows {
         sql.push_str(if row == 0 { "(" } else { ", (" });
         for column in 1..=columns {
             let comma = if column == 1 { "" } else { ", " };
-            let _ = write!(sql, "{comma}${}", row * columns + column);
+            let _ = write!(sql, "{comma}${}", used + row * columns + column);
         }
         sql.push(')');
     }

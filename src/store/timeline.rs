@@ -1,8 +1,8 @@
 //! The chained history of a stream. Entries are only ever added.
 
-use super::db::{Conn, Store, chunks, db, values};
+use super::db::{Conn, Store, chunks, db, values_after};
 use super::{Error, inbox, json, parsed};
-use crate::model::timeline::{Entry, Stored, VERSION, chain_hash};
+use crate::model::timeline::{Entry, Stored, chain_hash};
 use sqlx::AssertSqlSafe;
 
 /// Names a stream: an incident, or the system itself.
@@ -112,7 +112,7 @@ async fn file(
          union all
          select * from (
              select cast(0 as bigint), id, at_ms, body, '' from inbox
-             where stream_kind = $1 and stream_id = $2 order by id limit $4) as waiting"
+             where stream_kind = $1 and stream_id = $2 order by id limit cast($4 as bigint)) as waiting"
     )
         .bind(stream.kind)
         .bind(&stream.id)
@@ -150,7 +150,7 @@ pub struct Link<'a> {
     pub head: Head,
     pub at_ms: i64,
     pub entry: &'a Entry,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Link<'_> {
@@ -180,28 +180,45 @@ pub fn chain<'a>(
         .collect()
 }
 
+/// Values of one entry.
+pub(super) const VALUES: usize = 8;
+
+/// Adds so many entries, whose values are numbered after `used`.
+pub(super) fn append_sql(used: usize, entries: usize) -> String {
+    format!(
+        "insert into timeline (stream_kind, stream_id, seq, at_ms, kind, version, body, hash)
+         values {}",
+        values_after(used, entries, VALUES)
+    )
+}
+
+/// Binds the values of [`append_sql`], on either engine.
+macro_rules! bind_links {
+    ($query:expr, $stream:expr, $links:expr) => {{
+        let mut query = $query;
+        for link in $links {
+            query = query
+                .bind($stream.kind)
+                .bind(&$stream.id)
+                .bind(link.head.seq)
+                .bind(link.at_ms)
+                .bind(link.entry.kind())
+                .bind($crate::model::timeline::VERSION)
+                .bind(&link.body)
+                .bind(&link.head.hash);
+        }
+        query
+    }};
+}
+pub(super) use bind_links;
+
 /// Adds entries. The caller holds the lease of the stream inside the same transaction.
 pub async fn append(conn: &mut Conn<'_>, stream: &Stream, links: &[Link<'_>]) -> Result<(), Error> {
     for chunk in chunks(links) {
-        let sql = format!(
-            "insert into timeline (stream_kind, stream_id, seq, at_ms, kind, version, body, hash)
-             values {}",
-            values(chunk.len(), 8)
-        );
+        let sql = append_sql(0, chunk.len());
         db!(conn, c => {
-            let mut query = sqlx::query(AssertSqlSafe(sql));
-            for link in chunk {
-                query = query
-                    .bind(stream.kind)
-                    .bind(&stream.id)
-                    .bind(link.head.seq)
-                    .bind(link.at_ms)
-                    .bind(link.entry.kind())
-                    .bind(VERSION)
-                    .bind(&link.body)
-                    .bind(&link.head.hash);
-            }
-            query.execute(&mut **c).await.map(|_| ())
+            let query = sqlx::query(AssertSqlSafe(sql));
+            bind_links!(query, stream, chunk).execute(&mut **c).await.map(|_| ())
         })?;
     }
     Ok(())

@@ -261,9 +261,10 @@ impl Server {
             let mut known = None;
             loop {
                 let step = Box::pin(advance(&app.desk(), &lease, known)).await;
-                let (next, case) = step.unwrap();
-                assert_eq!(case, self.case(case.id).await, "what is carried on is what is stored");
-                known = Some(case);
+                let (next, left) = step.unwrap();
+                let stored = self.case(left.case.id).await;
+                assert_eq!(left.case, stored, "what is carried on is what is stored");
+                known = Some(left);
                 steps += 1;
                 assert!(steps < STEPS_MAX, "an incident does not come to rest");
                 match next {
