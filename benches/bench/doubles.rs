@@ -79,11 +79,6 @@ impl Doubles {
         until(at_most, || self.concluded() >= count)
     }
 
-    /// Waits until so many requests wait for the model at once.
-    pub fn wait_for_questions(&self, count: u64, at_most: Duration) -> bool {
-        until(at_most, || self.model.waiting.load(Ordering::Relaxed) >= count)
-    }
-
     /// The most requests that ever waited at once.
     pub fn waiting_max(&self) -> u64 {
         self.model.waiting_max.load(Ordering::Relaxed)

@@ -61,10 +61,13 @@ fn cost_on(
         b.push(ours.asleep(|| one_by_one(&theirs, plan.investigations))??);
         a.push(one_by_one(&ours, plan.investigations)?);
     }
-    let figures: [(&str, fn(&Cost) -> f64, &str); 2] =
-        [("CPU, ms", |cost| cost.cpu_ms, "<= 2"), ("wall, ms", |cost| cost.wall_ms, "")];
-    for (figure, of, aim) in figures {
-        let (a, b): (Vec<f64>, Vec<f64>) = (a.iter().map(of).collect(), b.iter().map(of).collect());
+    let each = |of: fn(&Cost) -> f64| {
+        let all = |costs: &[Cost]| costs.iter().map(of).collect::<Vec<f64>>();
+        (all(&a), all(&b))
+    };
+    for (figure, (a, b), aim) in
+        [("CPU, ms", each(|cost| cost.cpu_ms), "<= 2"), ("wall, ms", each(|cost| cost.wall_ms), "")]
+    {
         table.line(&Line {
             what: &format!("{engine}, investigation of {CALLS} calls: {figure}"),
             ours: format!("{:.1}", median(&a)),
