@@ -21,6 +21,7 @@ mod orphans;
 pub mod outbox;
 pub mod plan;
 pub mod replicas;
+pub mod schedules;
 pub mod sessions;
 pub mod step;
 pub mod switches;
