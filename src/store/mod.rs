@@ -19,6 +19,7 @@ pub mod intents;
 mod lost_claims;
 mod opening;
 pub mod orders;
+mod orphans;
 pub mod outbox;
 pub mod plan;
 pub mod pulse;
