@@ -40,11 +40,19 @@ pub struct Model {
     endpoints: Vec<Endpoint>,
     language: Language,
     caps: Caps,
+    /// In place of our own.
+    system: Option<String>,
 }
 
 impl Model {
     pub fn new(endpoints: Vec<Endpoint>, language: Language, caps: Caps) -> Self {
-        Self { endpoints, language, caps }
+        Self { endpoints, language, caps, system: None }
+    }
+
+    /// The same with other words at the start, to try them in a replay.
+    pub fn with_system(mut self, text: String) -> Self {
+        self.system = Some(text);
+        self
     }
 
     async fn ask(&self, view: View<'_>) -> Result<Thought, Error> {
@@ -101,15 +109,22 @@ impl Model {
         endpoint: &Endpoint,
         tools: &[Value],
     ) -> Result<Reply, chat::Error> {
-        let messages = prompt::messages(view, self.language, self.caps);
+        let messages = self.messages(view, self.caps);
         match endpoint.chat.complete(&messages, tools, None).await {
             Err(chat::Error::ContextTooLong { .. }) => {}
             answered => return answered,
         }
         let output_bytes_max = self.caps.output_bytes_max / 8;
-        let messages =
-            prompt::messages(view, self.language, Caps { output_bytes_max, ..self.caps });
+        let messages = self.messages(view, Caps { output_bytes_max, ..self.caps });
         endpoint.chat.complete(&messages, tools, None).await
+    }
+
+    fn messages(&self, view: View<'_>, caps: Caps) -> Vec<Value> {
+        let mut messages = prompt::messages(view, self.language, caps);
+        if let (Some(text), Some(first)) = (&self.system, messages.first_mut()) {
+            first["content"] = Value::from(text.as_str());
+        }
+        messages
     }
 }
 

@@ -11,6 +11,7 @@ mod patience;
 pub mod policy;
 pub mod pulse;
 pub mod reload;
+pub mod retention;
 mod steadiness;
 
 use crate::action::gate::Gate;
@@ -34,6 +35,7 @@ use crate::notify::outbox::{self, Outbox};
 use crate::redact::Redactor;
 use crate::safety::checker::Checker;
 use crate::safety::floor::Own;
+use crate::schedule::Schedule;
 use crate::store::Store;
 use crate::store::db::Location;
 use crate::targets::Targets;
@@ -183,6 +185,9 @@ impl App {
     pub fn start(&self, tasks: &Tasks) {
         let poll = Duration::from_millis(self.settings.worker.poll_ms);
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
+        let schedule =
+            Schedule { store: self.store.clone(), clock: self.clock.clone(), owner: owner.clone() };
+        retention::start(&self.settings, schedule, tasks);
         let setup = worker::Setup {
             owner,
             investigations_max: self.settings.worker.investigations_max as usize,

@@ -5,6 +5,7 @@
 //! make.
 
 use super::line::{Checked, Key, Unfit, read};
+use crate::store::retention::tombstones::Vouched;
 use crate::store::{Error, Store};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ pub struct Report {
     /// Recorded streams that were compared, and entries of them that a line names.
     pub streams: usize,
     pub heads: usize,
+    /// Recorded streams that aged out, as the system's timeline says.
+    pub aged_out: usize,
     pub findings: Vec<Finding>,
     /// What is worth knowing and proves nothing.
     pub notes: Vec<String>,
@@ -40,8 +43,16 @@ pub enum Extent {
     Part,
 }
 
-/// Number, hash, and the line that recorded it.
-type Recorded = BTreeMap<String, Vec<(i64, String, i64)>>;
+/// A head in a line.
+struct Head {
+    seq: i64,
+    hash: String,
+    /// The line, and when it was made.
+    line: i64,
+    at_ms: i64,
+}
+
+type Recorded = BTreeMap<String, Vec<Head>>;
 
 /// Compares the lines of all texts, in whatever order and however often they stand there.
 ///
@@ -64,7 +75,13 @@ pub async fn compare(
         report.heads += heads.len();
         let Some((kind, id)) = stream.split_once('/') else { continue };
         let kept = store.kept(kind, id).await?;
-        stream_as_recorded(&stream, &heads, &kept, &mut report);
+        match aged_out(store, kind, id).await? {
+            Some((at_ms, vouched)) => {
+                report.aged_out += 1;
+                as_it_ended(&stream, &heads, &kept, at_ms, &vouched, &mut report);
+            }
+            None => stream_as_recorded(&stream, &heads, &kept, &mut report),
+        }
     }
     report.findings.sort_by(|a, b| (&a.stream, a.seq).cmp(&(&b.stream, b.seq)));
     Ok(report)
@@ -174,31 +191,25 @@ fn recorded(lines: &BTreeMap<i64, Checked>) -> Recorded {
     for (number, line) in lines {
         for (stream, seq, hash) in &line.body.heads {
             let heads = recorded.entry(stream.clone()).or_default();
-            heads.push((*seq, hash.clone(), *number));
+            let (hash, line, at_ms) = (hash.clone(), *number, line.body.at_ms);
+            heads.push(Head { seq: *seq, hash, line, at_ms });
         }
     }
     recorded
 }
 
 /// Compares one stream with every head that was recorded of it.
-fn stream_as_recorded(
-    stream: &str,
-    heads: &[(i64, String, i64)],
-    kept: &[(i64, String)],
-    report: &mut Report,
-) {
+fn stream_as_recorded(stream: &str, heads: &[Head], kept: &[(i64, String)], report: &mut Report) {
     let entries: BTreeMap<i64, &str> =
         kept.iter().map(|(seq, hash)| (*seq, hash.as_str())).collect();
     let Some(end) = entries.keys().next_back().copied() else {
-        // Entries never age out, whatever the database says of this stream.
-        let last = heads.iter().max_by_key(|(seq, ..)| *seq);
-        let Some((seq, _, line)) = last else { return };
+        let Some(Head { seq, line, .. }) = heads.iter().max_by_key(|head| head.seq) else { return };
         let why = format!("the whole stream is missing; line {line} recorded it up to entry {seq}");
         report.find(stream, 1, why);
         return;
     };
     let mut good = 0;
-    for (seq, hash, line) in heads {
+    for Head { seq, hash, line, .. } in heads {
         let why = match entries.get(seq) {
             Some(found) if found == hash => {
                 good = *seq;
@@ -212,6 +223,53 @@ fn stream_as_recorded(
                 format!("truncated: the stream ends at {end}, line {line} recorded this entry")
             }
             None => format!("missing: line {line} recorded this entry"),
+        };
+        report.find(stream, *seq, why);
+    }
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+/// When a stream aged out and what vouches for it. A tombstone that nothing vouches for hides
+/// nothing.
+async fn aged_out(store: &Store, kind: &str, id: &str) -> Result<Option<(i64, Vouched)>, Error> {
+    let Ok(incident) = id.parse() else { return Ok(None) };
+    if kind != "incident" {
+        return Ok(None);
+    }
+    let Some(stone) = store.tombstone(incident).await? else { return Ok(None) };
+    let vouched = store.vouched(id, &stone).await?.ok();
+    Ok(vouched.map(|vouched| (stone.aged_out_at_ms, vouched)))
+}
+
+/// Compares what is left of a stream, and the end that was vouched for, with what was recorded.
+fn as_it_ended(
+    stream: &str,
+    heads: &[Head],
+    kept: &[(i64, String)],
+    aged_out_at_ms: i64,
+    vouched: &Vouched,
+    report: &mut Report,
+) {
+    let entries: BTreeMap<i64, &str> =
+        kept.iter().map(|(seq, hash)| (*seq, hash.as_str())).collect();
+    for Head { seq, hash, line, at_ms } in heads {
+        let rewritten = || format!("rewritten: the entry is not the one that line {line} recorded");
+        let why = if *seq > vouched.seq {
+            format!("truncated: it aged out at {}, line {line} recorded this entry", vouched.seq)
+        } else if *seq == vouched.seq && *hash != vouched.head {
+            rewritten()
+        } else if entries.get(seq).is_some_and(|found| *found != hash.as_str()) {
+            rewritten()
+        } else if *seq < vouched.seq && aged_out_at_ms - at_ms < vouched.days * DAY_MS {
+            // It went on after that line was made, so it ended later, too.
+            format!(
+                "deleted too early: it is said to have aged out after {} days, and line {line} \
+                 recorded it when it was not yet over",
+                vouched.days
+            )
+        } else {
+            continue;
         };
         report.find(stream, *seq, why);
     }

@@ -180,10 +180,17 @@ async fn verify(
         Some(_) => Vec::new(),
         None => store.changed_texts().await?,
     };
+    let (aged_out, missing) = match which.incident {
+        Some(_) => (0, Vec::new()),
+        None => store.gone_texts().await?,
+    };
+    let incidents_aged_out = streams.iter().filter(|named| named.aged_out != 0).count();
     let as_recorded = kept.as_ref().is_none_or(|report| report.findings.is_empty());
-    let whole = broken.is_empty() && texts.is_empty() && as_recorded;
+    let whole = broken.is_empty() && texts.is_empty() && missing.is_empty() && as_recorded;
     let mut value = json!({
         "whole": whole, "streams": streams.len(), "broken": broken, "changed_outputs": texts,
+        "missing_outputs": missing, "outputs_aged_out": aged_out,
+        "incidents_aged_out": incidents_aged_out,
     });
     if let Some(report) = &kept {
         value["checkpoints"] = json!(report);
@@ -191,6 +198,14 @@ async fn verify(
     print::show(global.output, &value, |value| {
         let mut lines: Vec<String> = broken.iter().map(|one| told("BROKEN ", one)).collect();
         lines.extend(texts.iter().map(|hash| format!("CHANGED  stored output {hash}")));
+        lines.extend(missing.iter().map(|hash| {
+            format!("MISSING  stored output {hash}: it is gone, and no policy took it")
+        }));
+        if incidents_aged_out > 0 || aged_out > 0 {
+            lines.push(format!(
+                "aged out by policy: {incidents_aged_out} incidents, {aged_out} outputs"
+            ));
+        }
         lines.extend(kept.iter().flat_map(|report| told_of(report, &value["checkpoints"])));
         let said = if whole { "whole" } else { "NOT whole" };
         lines.push(format!("{} streams: the history is {said}", streams.len()));

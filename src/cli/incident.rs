@@ -1,4 +1,7 @@
-//! `watchkeeper incident list|show`: what the running server knows.
+//! `watchkeeper incident list|show|export|replay`: what the running server knows, as a file that
+//! needs no server, and that file once more.
+
+mod export;
 
 use super::remote::At;
 use super::{Global, Output, print};
@@ -16,6 +19,10 @@ pub enum Verb {
     List(List),
     /// Show one incident.
     Show(Show),
+    /// Write one incident as a file that needs nothing else.
+    Export(export::Export),
+    /// Replay an exported incident offline: the same, or what differs.
+    Replay(Box<super::replay::Replay>),
 }
 
 #[derive(Args)]
@@ -42,13 +49,13 @@ pub struct Show {
 }
 
 pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
-    super::block_on(async {
-        match verb {
-            Verb::List(list) => list_all(global, &list).await,
-            Verb::Show(show) if show.report => report(global, &show).await,
-            Verb::Show(show) => show_one(global, &show).await,
-        }
-    })
+    match verb {
+        Verb::List(list) => super::block_on(list_all(global, &list)),
+        Verb::Show(show) if show.report => super::block_on(report(global, &show)),
+        Verb::Show(show) => super::block_on(show_one(global, &show)),
+        Verb::Export(export) => super::block_on(export::run(global, &export)),
+        Verb::Replay(replay) => super::replay::run(global, &replay),
+    }
 }
 
 async fn list_all(global: &Global, list: &List) -> Result<ExitCode> {

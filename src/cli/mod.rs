@@ -22,6 +22,8 @@ mod print;
 mod redact;
 mod reload;
 mod remote;
+mod replay;
+mod retention;
 mod serve;
 mod token;
 mod user;
@@ -115,6 +117,8 @@ enum Verb {
     /// The history: whether it is whole, and all of it.
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// What of the history would age out by the policy; changes nothing.
+    Retention(retention::Options),
     /// Show what is left of a text: standard input to standard output, secrets taken out.
     Redact,
     /// Bring the database's tables up to date. `serve` does the same when it starts.
@@ -148,6 +152,7 @@ pub fn main() -> ExitCode {
         Verb::Hold(verb) => hold::run(&cli.global, verb),
         Verb::Policy(verb) => policy::run(&cli.global, verb),
         Verb::Audit(verb) => audit::run(&cli.global, verb),
+        Verb::Retention(options) => retention::run(&cli.global, &options),
         Verb::Redact => redact::run(&cli.global),
         Verb::Migrate(migrate) => migrate::run(&cli.global, &migrate),
         Verb::Healthcheck => healthcheck::run(&cli.global),

@@ -8,6 +8,7 @@
 mod alive;
 mod audit;
 mod channels;
+mod retention;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -40,6 +41,7 @@ impl Settings {
         checks.channels(self);
         checks.alive(self);
         checks.audit(self);
+        checks.retention(self);
         checks.log(self);
         checks.problems
     }

@@ -11,6 +11,7 @@ mod clients;
 mod ingest;
 mod model;
 mod notify;
+mod retention;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub use notify::{
     DeadlineSettings, EmailSecurity, EmailSettings, NotifySettings, PagerdutyDedup,
     PagerdutySettings, SlackSettings,
 };
+pub use retention::RetentionSettings;
 
 /// The whole configuration of one process.
 #[derive(Debug, Clone, Deserialize)]
@@ -62,6 +64,7 @@ pub struct Settings {
     pub verify: VerifySettings,
     pub notify: NotifySettings,
     pub audit: AuditSettings,
+    pub retention: RetentionSettings,
     pub log: LogSettings,
 }
 
@@ -88,6 +91,7 @@ impl Default for Settings {
             verify: VerifySettings::default(),
             notify: NotifySettings::default(),
             audit: AuditSettings::default(),
+            retention: RetentionSettings::default(),
             log: LogSettings::default(),
         }
     }

@@ -137,7 +137,7 @@ fn a_wrong_variable_is_named_without_its_value() {
          environment variable WATCHKEEPER__HTPP__CONNECTIONS_MAX: htpp: unknown key; the keys here \
          are listen, public_url, data_dir, scope, language, inventory_file, safety_rules_file, \
          runbooks_file, access_file, http, store, ingest, worker, prometheus, alertmanager, model, \
-         approval, verify, notify, audit, log (did you mean `http`?)\n\
+         approval, verify, notify, audit, retention, log (did you mean `http`?)\n\
          environment variable DATABASE_URL: store.database_url: must start with postgres:// or \
          postgresql://\n\
          environment variable WATCHKEEPER__WORKER__LEASE_S: worker.lease_s: must be between 5 and \

@@ -33,7 +33,7 @@ pub(super) async fn close(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error>
         let report = crate::report::build(&draft.case, &history, Some(&located), draft.now_ms);
         let body = serde_json::to_string(&report)
             .map_err(|error| Error::Corrupt(format!("the report is no JSON: {error}")))?;
-        let hash = draft.keep_blob(desk.redactor.json_text(&body).into_owned());
+        let hash = draft.keep_report(desk.redactor.json_text(&body).into_owned());
         draft.add(Entry::ReportWritten { hash });
     }
     Ok(Flow::Rest(Next::WhenTold))

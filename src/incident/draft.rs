@@ -9,7 +9,7 @@ use crate::model::message::Message;
 use crate::model::timeline::{Entry, OutputRef, Stored, Success, Usage};
 use crate::redact::Redactor;
 use crate::store::actions;
-use crate::store::blobs::Blob;
+use crate::store::blobs::{self, Blob};
 use crate::store::breakers::Failure;
 use crate::store::incidents::Lease;
 use crate::store::step::{Announcement, Change, Committed, Inbox, Projection, Step};
@@ -158,16 +158,16 @@ impl Draft {
         if clean.len() <= bytes_max {
             return (clean, None);
         }
-        let blob = Blob::new(clean, self.now_ms);
+        let blob = Blob::new(blobs::Kind::Output, clean, self.now_ms);
         let shown = excerpt(&blob.body, bytes_max, &blob.hash);
         let reference = blob.reference();
         self.blobs.push(blob);
         (shown, Some(reference))
     }
 
-    /// Keeps a text under its hash.
-    pub fn keep_blob(&mut self, body: String) -> String {
-        let blob = Blob::new(body, self.now_ms);
+    /// Keeps a report under its hash.
+    pub fn keep_report(&mut self, body: String) -> String {
+        let blob = Blob::new(blobs::Kind::Report, body, self.now_ms);
         let hash = blob.hash.clone();
         self.blobs.push(blob);
         hash

@@ -78,9 +78,32 @@ pub enum SystemEntry {
         rule: String,
         by: String,
     },
+    /// Incidents that ended so many days ago are gone but for this.
+    IncidentsAgedOut {
+        process: String,
+        days: i64,
+        incidents: Vec<Ended>,
+    },
+    /// Outputs that were kept last before that time are gone, but for those of open incidents.
+    OutputsAgedOut {
+        process: String,
+        days: i64,
+        before_ms: i64,
+        count: i64,
+    },
     /// Written by a version that knows more than this one; kept, not understood.
     #[serde(untagged)]
     Unknown(Value),
+}
+
+/// Where the history of an incident ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Ended {
+    pub id: String,
+    /// Number and hash of its last entry.
+    pub seq: i64,
+    pub head: String,
+    pub ended_at_ms: i64,
 }
 
 /// Somebody in the access file, without any secret.
@@ -164,6 +187,13 @@ impl SystemEntry {
                 &order.reason,
             ),
             Self::RuleReleased { rule, by } => format!("{by} lifted the quarantine of '{rule}'"),
+            Self::IncidentsAgedOut { days, incidents, process: _ } => {
+                let ids: Vec<&str> = incidents.iter().map(|ended| ended.id.as_str()).collect();
+                format!("aged out, {days} days after they ended: incidents {}", ids.join(", "))
+            }
+            Self::OutputsAgedOut { days, before_ms: _, count, process: _ } => {
+                format!("aged out after {days} days: {count} outputs of tools")
+            }
             Self::Unknown(value) => format!("an entry of a later version: {value}"),
         }
     }

@@ -8,6 +8,7 @@
 
 mod build;
 mod escape;
+pub mod export;
 mod lines;
 mod markdown;
 mod words;

@@ -3,14 +3,18 @@
 //! Out: what the database holds, also where it makes no sense. Never: a write.
 
 use super::Error;
-use super::db::{Conn, Store, db};
+use super::db::{Conn, Store, db, dialect, list};
 use super::timeline::{Broken, Stream};
 use crate::model::call::sha256_hex;
+use crate::model::ids::IncidentId;
 use serde_json::Value;
 use sqlx::FromRow;
+use std::collections::BTreeSet;
 
 /// Texts that are read at once; each may have megabytes.
 const TEXTS_MAX: i64 = 16;
+/// Entries that may name a text, at once.
+const NAMING_MAX: i64 = 500;
 
 /// A stream as the database names it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, FromRow)]
@@ -89,15 +93,20 @@ impl Store {
         .await
     }
 
+    /// The entries of an incident as they are stored.
+    pub async fn raw_incident(&self, id: IncidentId) -> Result<Vec<Raw>, Error> {
+        let stream_id = id.to_string();
+        let named = Named { stream_kind: "incident".into(), stream_id, orphan: 0, aged_out: 0 };
+        self.raw_entries(&named).await
+    }
+
     /// The first entry of a stream that is not what was written; `None` when it is whole.
     pub async fn audit(&self, named: &Named) -> Result<Option<Broken>, Error> {
         let Some(stream) = named.stream() else {
             return Ok(Some(Broken { seq: 1, why: "nobody writes streams of this kind".into() }));
         };
         if named.aged_out != 0 {
-            // Nothing deletes entries, so whoever wrote that row hides that they were deleted.
-            let why = "a row says that its entries aged out, which entries never do".to_owned();
-            return Ok(Some(Broken { seq: 1, why }));
+            return self.audit_tombstone(named).await;
         }
         if let Some(broken) = self.verify_chain(stream).await? {
             return Ok(Some(broken));
@@ -115,6 +124,74 @@ impl Store {
             return Ok(Some(Broken { seq: 1, why }));
         }
         Ok(None)
+    }
+
+    /// Whoever deletes entries can plant a row that says they aged out: only incidents do, and an
+    /// entry of the system's own timeline, which has its own audit, says which.
+    async fn audit_tombstone(&self, named: &Named) -> Result<Option<Broken>, Error> {
+        let broken = |why: &str| Ok(Some(Broken { seq: 1, why: why.to_owned() }));
+        if named.stream_kind != "incident" {
+            return broken(
+                "a row says that its entries aged out, which those of the system never do",
+            );
+        }
+        let id = &named.stream_id;
+        let Some(stone) = self.tombstone_of(&named.stream_kind, id).await? else { return Ok(None) };
+        if named.orphan == 0 {
+            return broken("a row says that it aged out, and it is still there");
+        }
+        Ok(self.vouched(id, &stone).await?.err().map(|why| Broken { seq: 1, why }))
+    }
+
+    /// Outputs and reports that entries name and that are gone: how many aged out, and those that
+    /// no policy took.
+    pub async fn gone_texts(&self) -> Result<(i64, Vec<String>), Error> {
+        let taken_before_ms = self.outputs_taken_before().await?;
+        let (mut aged_out, mut missing) = (0, Vec::new());
+        let mut after = (String::new(), 0);
+        loop {
+            let from = after.clone();
+            let rows =
+                self.read(move |conn| Box::pin(async move { naming(conn, &from).await })).await?;
+            let Some(last) = rows.last() else { return Ok((aged_out, missing)) };
+            after = (last.stream_id.clone(), last.seq);
+            let mut named: Vec<(bool, String)> = Vec::new();
+            for row in rows {
+                let entry: Value = serde_json::from_str(&row.body).unwrap_or_default();
+                let report = row.kind == "report_written";
+                let at = if report { "/hash" } else { "/output/hash" };
+                let Some(hash) = entry.pointer(at).and_then(Value::as_str) else { continue };
+                named.push((!report && row.at_ms < taken_before_ms, hash.to_owned()));
+            }
+            let hashes: Vec<String> = named.iter().map(|(_, hash)| hash.clone()).collect();
+            let kept =
+                self.read(move |conn| Box::pin(async move { kept(conn, &hashes).await })).await?;
+            for (may_be_gone, hash) in named.into_iter().filter(|(_, hash)| !kept.contains(hash)) {
+                match may_be_gone {
+                    true => aged_out += 1,
+                    false => missing.push(hash),
+                }
+            }
+        }
+    }
+
+    /// The latest time before which outputs were taken by policy.
+    async fn outputs_taken_before(&self) -> Result<i64, Error> {
+        self.read(|conn| {
+            Box::pin(async move {
+                let rows: Vec<(String,)> = db!(conn, c => sqlx::query_as(
+                    "select body from timeline
+                     where stream_kind = 'system' and stream_id = 'system'
+                       and kind = 'outputs_aged_out'"
+                ).fetch_all(&mut **c).await)?;
+                let before = |(body,): (String,)| {
+                    let entry: Value = serde_json::from_str(&body).ok()?;
+                    entry.get("before_ms")?.as_i64()
+                };
+                Ok(rows.into_iter().filter_map(before).max().unwrap_or(i64::MIN))
+            })
+        })
+        .await
     }
 
     /// Stored texts that are not what their hash says. One that is gone has aged out.
@@ -141,4 +218,37 @@ async fn texts_after(conn: &mut Conn<'_>, hash: &str) -> Result<Vec<(String, Str
     Ok(db!(conn, c => sqlx::query_as(
         "select hash, body from blob where hash > $1 order by hash limit $2"
     ).bind(hash).bind(TEXTS_MAX).fetch_all(&mut **c).await)?)
+}
+
+/// An entry that may name a text.
+#[derive(FromRow)]
+struct Naming {
+    stream_id: String,
+    seq: i64,
+    at_ms: i64,
+    kind: String,
+    body: String,
+}
+
+/// The next entries of incidents that may name a text. What is left of those that aged out is not
+/// asked for.
+async fn naming(conn: &mut Conn<'_>, after: &(String, i64)) -> Result<Vec<Naming>, Error> {
+    Ok(db!(conn, c => sqlx::query_as(
+        "select t.stream_id, t.seq, t.at_ms, t.kind, t.body from timeline t
+         join incident i on i.id = t.stream_id
+         where t.stream_kind = 'incident' and (t.stream_id, t.seq) > ($1, $2)
+           and t.kind in ('answered', 'outcome_recorded', 'report_written')
+         order by t.stream_id, t.seq limit $3"
+    ).bind(&after.0).bind(after.1).bind(NAMING_MAX).fetch_all(&mut **c).await)?)
+}
+
+async fn kept(conn: &mut Conn<'_>, hashes: &[String]) -> Result<BTreeSet<String>, Error> {
+    let sql = dialect!(conn,
+        lite: "select hash from blob where hash in (select value from json_each($1))",
+        pg: "select hash from blob
+             where hash in (select jsonb_array_elements_text(cast($1 as jsonb)))",
+    );
+    let rows: Vec<(String,)> =
+        db!(conn, c => sqlx::query_as(sql).bind(list(hashes)).fetch_all(&mut **c).await)?;
+    Ok(rows.into_iter().map(|(hash,)| hash).collect())
 }

@@ -13,8 +13,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection, Executor};
 use std::fmt::Write as _;
@@ -291,7 +291,9 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
         .busy_timeout(Duration::from_secs(5))
         .statement_cache_capacity(200);
     let single = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-    let write = single.connect_with(options.clone()).await.map_err(|error| {
+    // Takes effect in a file that is made here: the space of what ages out can be given back.
+    let making = options.clone().auto_vacuum(SqliteAutoVacuum::Incremental);
+    let write = single.connect_with(making).await.map_err(|error| {
         opening::of_file(&error, format!("cannot open {}: {error}", file.display()))
     })?;
     MIGRATIONS.run(&write).await.map_err(opening::of_tables)?;

@@ -24,6 +24,7 @@ pub mod outbox;
 pub mod plan;
 pub mod pulse;
 pub mod replicas;
+pub mod retention;
 pub mod schedules;
 pub mod sessions;
 pub mod step;

@@ -173,7 +173,9 @@ async fn append_rules(
     // Under the lock, so that of two replicas that start at once one writes.
     lock(conn).await?;
     let Loaded { version, text, autonomy } = loaded;
-    blobs::keep(conn, &blobs::Blob { hash: version.clone(), body: text.clone(), at_ms }).await?;
+    let kind = blobs::Kind::Rules;
+    let kept = blobs::Blob { hash: version.clone(), body: text.clone(), at_ms, kind };
+    blobs::keep(conn, &kept).await?;
     let before = last_rules(conn).await?;
     if before.as_ref() == Some(&version) {
         return Ok(());

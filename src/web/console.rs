@@ -106,6 +106,7 @@ struct One {
     c: Chrome,
     row: Listed,
     may_take: bool,
+    may_export: bool,
     taken: Option<(String, String)>,
     end: Option<(String, String)>,
     alerts: Vec<ShownAlert>,
@@ -156,10 +157,12 @@ pub async fn incident(
     let may_take = !resolved
         && !visitor.csrf().is_empty()
         && visitor.principal().is_some_and(|who| who.role >= Role::Responder);
+    let may_export = visitor.principal().is_none_or(|who| who.role >= Role::Responder);
     let page = One {
         c: Chrome::of(&web, &visitor).await?,
         row: Listed::of(row),
         may_take,
+        may_export,
         taken: case.acknowledged.as_ref().map(|(by, at_ms)| (visible(by), format_ms(*at_ms))),
         end: case.end.as_ref().map(|end| (visible(&end.why), format_ms(end.at_ms))),
         alerts: case.alerts.iter().take(ALERTS_MAX).map(ShownAlert::of).collect(),

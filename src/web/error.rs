@@ -16,6 +16,11 @@ use serde_json::json;
 #[derive(Debug)]
 pub enum Error {
     NotFound(&'static str),
+    /// It was there, and was deleted because of its age at that time.
+    AgedOut {
+        what: &'static str,
+        at_ms: i64,
+    },
     MethodNotAllowed,
     /// Nobody is signed in, or the session has ended.
     SignIn,
@@ -78,6 +83,11 @@ impl Error {
         match self {
             Self::NotFound(what) => {
                 of(StatusCode::NOT_FOUND, "not_found", &format!("there is no such {what}"))
+            }
+            Self::AgedOut { what, at_ms } => {
+                let at = crate::clock::format_ms(at_ms);
+                of(StatusCode::GONE, "aged_out", &format!("this {what} aged out at {at}"))
+                    .hint("`retention` in the configuration says how long history is kept")
             }
             Self::MethodNotAllowed => of(
                 StatusCode::METHOD_NOT_ALLOWED,

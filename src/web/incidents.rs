@@ -31,7 +31,11 @@ pub struct Whole {
 pub async fn load(web: &Web, id: &str) -> Result<Whole, Error> {
     let id: IncidentId = forms::id(id, "incident")?;
     let store = &web.deps()?.store;
-    let row = store.incident(web.scope(), id).await?.ok_or(Error::NotFound("incident"))?;
+    let Some(row) = store.incident(web.scope(), id).await? else {
+        let stone = store.tombstone(id).await?;
+        let gone = |at_ms| Error::AgedOut { what: "incident", at_ms };
+        return Err(stone.map_or(Error::NotFound("incident"), |stone| gone(stone.aged_out_at_ms)));
+    };
     let entries = store.timeline(Stream::incident(id)).await?;
     let case = Case::fold(id, &row.scope, &entries);
     Ok(Whole { row, entries, case })

@@ -12,6 +12,7 @@ mod connections;
 mod console;
 mod describe;
 mod error;
+mod export;
 mod forms;
 mod halt;
 mod health;

@@ -55,6 +55,15 @@ const OPERATIONS: &[Operation] = &[
     ("get", "/incidents/{id}/report.md", "Report as Markdown", Reader, &[], No, &[200, 401, 404]),
     ("get", "/incidents/{id}/report.json", "Report as JSON", Reader, &[], No, &[200, 401, 404]),
     (
+        "get",
+        "/incidents/{id}/export.json",
+        "The incident as one file",
+        Responder,
+        &[],
+        No,
+        &[200, 401, 403, 404, 410],
+    ),
+    (
         "post",
         "/incidents/{id}/acknowledge",
         "Take an incident by form",
@@ -94,7 +103,7 @@ const OPERATIONS: &[Operation] = &[
         No,
         &[200, 400, 401],
     ),
-    ("get", "/api/v1/incidents/{id}", "One incident", Reader, &[], No, &[200, 401, 404]),
+    ("get", "/api/v1/incidents/{id}", "One incident", Reader, &[], No, &[200, 401, 404, 410]),
     (
         "get",
         "/api/v1/incidents/{id}/timeline",
@@ -104,7 +113,16 @@ const OPERATIONS: &[Operation] = &[
         No,
         &[200, 401, 404],
     ),
-    ("get", "/api/v1/incidents/{id}/report", "Its report", Reader, &[], No, &[200, 401, 404]),
+    ("get", "/api/v1/incidents/{id}/report", "Its report", Reader, &[], No, &[200, 401, 404, 410]),
+    (
+        "get",
+        "/api/v1/incidents/{id}/export",
+        "The incident as one file",
+        Responder,
+        &[],
+        No,
+        &[200, 401, 403, 404, 410],
+    ),
     (
         "post",
         "/api/v1/incidents/{id}/acknowledge",

@@ -1,8 +1,8 @@
 //! Every route in one list, which the OpenAPI document and the tests are held to.
 
 use super::{
-    Web, actions, chrome, confirm, console, error::Error, halt, health, holds, incidents, metrics,
-    openapi, orders, outer, policy, report, sign_in, system, webhook,
+    Web, actions, chrome, confirm, console, error::Error, export, halt, health, holds, incidents,
+    metrics, openapi, orders, outer, policy, report, sign_in, system, webhook,
 };
 use axum::Router;
 use axum::routing::{delete, get, post};
@@ -27,6 +27,7 @@ routes! {
     get "/incidents/{id}/report" => report::page,
     get "/incidents/{id}/report.md" => report::markdown,
     get "/incidents/{id}/report.json" => report::json,
+    get "/incidents/{id}/export.json" => export::file,
     post "/incidents/{id}/acknowledge" => incidents::acknowledge_by_form,
     get "/confirm/{id}" => confirm::show,
     post "/confirm/{id}" => confirm::decide,
@@ -42,6 +43,7 @@ routes! {
     get "/api/v1/incidents/{id}" => incidents::one,
     get "/api/v1/incidents/{id}/timeline" => incidents::timeline,
     get "/api/v1/incidents/{id}/report" => report::api,
+    get "/api/v1/incidents/{id}/export" => export::api,
     post "/api/v1/incidents/{id}/acknowledge" => incidents::acknowledge,
     get "/api/v1/actions" => actions::list,
     get "/api/v1/actions/{id}" => actions::one,

@@ -23,6 +23,8 @@ mod orders;
 mod policy;
 mod promises;
 mod real_prometheus;
+mod replay;
+mod retention;
 mod schedule;
 mod spine;
 mod store;

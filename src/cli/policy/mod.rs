@@ -7,13 +7,13 @@
 mod cases;
 mod evidence;
 mod explain;
-mod judge;
+pub(super) mod judge;
 mod lines;
 mod orders;
-mod past;
+pub(super) mod past;
 mod propose;
 mod readiness;
-mod simulate;
+pub(super) mod simulate;
 mod suggest;
 mod test;
 

@@ -65,6 +65,13 @@ impl Past {
         Ok(past)
     }
 
+    /// The past of one incident.
+    pub fn of(id: IncidentId, entries: &[Stored], register: &Register) -> Self {
+        let mut past = Self::default();
+        past.add(id, entries, register);
+        past
+    }
+
     fn add(&mut self, id: IncidentId, entries: &[Stored], register: &Register) {
         let mut case = Case::new(id, "");
         let mut calls: BTreeMap<String, Call> = BTreeMap::new();

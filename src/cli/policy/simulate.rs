@@ -57,8 +57,7 @@ pub fn run(global: &Global, simulate: &Simulate) -> Result<ExitCode> {
     let from_ms = Clock::system().now_ms().saturating_sub(simulate.since);
     let replayed = replay(&judge, &past, from_ms);
     let judged = replayed.len();
-    let differs = |again: &&Again<'_>| again.decision != again.recorded.verdict.decision;
-    let differ: Vec<Value> = replayed.iter().filter(differs).map(told).collect();
+    let differ: Vec<Value> = replayed.iter().filter(|again| again.differs()).map(told).collect();
     let value = json!({
         "judged": judged, "differ": differ.len(), "rules_version": judge.rules_version(),
         "decisions": differ,
@@ -73,6 +72,13 @@ pub struct Again<'p> {
     pub recorded: &'p Recorded,
     pub decision: Decision,
     pub reason: String,
+}
+
+impl Again<'_> {
+    /// Whether another decision comes of it.
+    pub fn differs(&self) -> bool {
+        self.decision != self.recorded.verdict.decision
+    }
 }
 
 /// Judges everything since `from_ms` again, in the order in which it happened.
@@ -107,7 +113,8 @@ pub fn replay<'p>(judge: &Judge, past: &'p Past, from_ms: i64) -> Vec<Again<'p>>
     judged
 }
 
-fn told(again: &Again<'_>) -> Value {
+/// A verdict then and again, for programs.
+pub fn told(again: &Again<'_>) -> Value {
     let recorded = again.recorded;
     json!({
         "at_ms": again.at_ms, "incident": recorded.incident, "action": recorded.action,

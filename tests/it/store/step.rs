@@ -12,7 +12,7 @@ use watchkeeper::model::incident::{IncidentRow, State};
 use watchkeeper::model::timeline::{Entry, Stored, Usage, chain_hash};
 use watchkeeper::model::verdict::Limit;
 use watchkeeper::store::actions;
-use watchkeeper::store::blobs::Blob;
+use watchkeeper::store::blobs::{Blob, Kind};
 use watchkeeper::store::incidents::Lease;
 use watchkeeper::store::intents::Intent;
 use watchkeeper::store::step::{Change, Step};
@@ -34,7 +34,7 @@ async fn full_step(store: &Store, lease: &Lease, limits: Vec<Limit>) -> (Step, a
     let mut step = step(lease, &Head::default());
     step.entries = vec![(1_600, said("ann")), (1_700, said("bob"))];
     step.folded = told.iter().map(|item| item.id).collect();
-    step.blobs = vec![Blob::new("whole output".into(), 1_700)];
+    step.blobs = vec![Blob::new(Kind::Output, "whole output".into(), 1_700)];
     step.actions = vec![Change::Insert(Box::new(action(id, ActionState::Awaiting)))];
     step.intent = Some(Intent { limits, ..intent(&row, ActionState::Allowed) });
     step.messages = vec![announcement(Some(id), "started")];
@@ -238,7 +238,8 @@ async fn steps_that_share_outputs_and_limits_do_not_wait_for_each_other_for_ever
             let row = action(lease.incident_id, ActionState::Allowed);
             add_action(&store, &row).await;
             let mut step = step(&lease, &Head::default());
-            step.blobs = (0..8).map(|b| Blob::new(format!("output {b}"), 1_000)).collect();
+            step.blobs =
+                (0..8).map(|b| Blob::new(Kind::Output, format!("output {b}"), 1_000)).collect();
             let limits = (0..4)
                 .map(|k| Limit { key: format!("key {k}"), max: 100, within_ms: 60_000 })
                 .collect();
@@ -263,7 +264,10 @@ async fn outputs_with_a_nul_and_of_a_megabyte_are_kept_under_their_hash() {
     for_each_engine(|ground| async move {
         let store = ground.store().await;
         let lease = claimed(&store, "disk").await;
-        let blobs = [Blob::new("a\0b 🧯".into(), 1), Blob::new("y".repeat(1 << 20), 1)];
+        let blobs = [
+            Blob::new(Kind::Output, "a\0b 🧯".into(), 1),
+            Blob::new(Kind::Output, "y".repeat(1 << 20), 1),
+        ];
         let mut step = step(&lease, &Head::default());
         step.row.title = "disk \0 full".into();
         step.blobs = blobs.to_vec();
