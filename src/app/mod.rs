@@ -6,6 +6,7 @@
 mod journal;
 pub mod outside;
 pub mod policy;
+mod reconcile;
 pub mod reload;
 
 use crate::action::gate::Gate;
@@ -21,9 +22,9 @@ use crate::config::{PagerdutyDedup, Settings, TargetKind};
 use crate::incident::desks::Desks;
 use crate::incident::intake::Correlator;
 use crate::incident::{DedupKey, Desk, Locate, Policy as Steps, pager, worker};
+use crate::ingest::reconcile::{self as rounds, Reconciler};
 use crate::ingest::{self, Ingest, Intake};
 use crate::model::alert::Labels;
-use crate::model::matcher::Matcher;
 use crate::model::tool::ToolSpec;
 use crate::notify::outbox::{self, Outbox};
 use crate::redact::Redactor;
@@ -65,6 +66,7 @@ pub struct App {
     pub reload: Arc<Reload>,
     pub outbox: Arc<Outbox>,
     pub checkpoints: Option<Writer>,
+    pub reconciler: Arc<Reconciler>,
     pub due: Arc<Notify>,
     /// The store's own tasks: they end last, so that steps in flight can still be recorded.
     store_tasks: Tasks,
@@ -111,6 +113,8 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         correlator: Arc::new(correlator(&settings, &desks)?),
         arrived: ingest.arrived(),
         due: Arc::clone(&due),
+        missed: ingest.missed(),
+        watchdog: reconcile::watchdog(&settings)?,
         poll: Duration::from_millis(settings.worker.poll_ms),
     };
     let reload = Reload::new(parts, &policy, Arc::clone(&desks), Arc::clone(&due));
@@ -122,6 +126,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         give_up_after_ms: seconds(settings.notify.retry_max_s),
     };
     let checkpoints = outside::checkpoints(&settings, &store, &clock);
+    let reconciler = reconcile::reconciler(&settings, &store, &clock, &ingest, &due)?;
     Ok(App {
         settings,
         store,
@@ -133,6 +138,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         reload: Arc::new(reload),
         outbox: Arc::new(outbox),
         checkpoints,
+        reconciler: Arc::new(reconciler),
         due,
         store_tasks,
     })
@@ -165,6 +171,7 @@ impl App {
         tasks.spawn(worker::run(Arc::clone(&desks), setup, Arc::clone(&due), tasks.clone()));
         tasks.spawn(pager::run(desks, PAGER_POLL, due, tasks.stopping()));
         tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
+        tasks.spawn(rounds::run(Arc::clone(&self.reconciler), tasks.stopping()));
         if let Some(checkpoints) = &self.checkpoints {
             tasks.spawn(checkpoints.clone().run(tasks.stopping()));
         }
@@ -315,18 +322,12 @@ fn budget(settings: &Settings) -> Budget {
 }
 
 fn correlator(settings: &Settings, desks: &Arc<Desks>) -> Result<Correlator> {
-    let ignore = settings
-        .ingest
-        .ignore
-        .iter()
-        .map(|text| Matcher::parse(text).map_err(|why| anyhow!("ingest.ignore: {why}")))
-        .collect::<Result<_>>()?;
     let locate = locate_by(desks);
     let deadlines = &settings.notify.deadlines;
     Ok(Correlator {
         by: settings.ingest.correlate_by.clone(),
         severity_label: settings.ingest.severity_label.clone(),
-        ignore,
+        ignore: reconcile::ignored(settings)?,
         reopen_within_ms: seconds(settings.ingest.reopen_within_s),
         critical_page_ms: seconds(deadlines.critical_within_s),
         warning_page_ms: seconds(deadlines.warning_within_s),

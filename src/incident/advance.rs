@@ -15,7 +15,7 @@
 
 use super::draft::Draft;
 pub use super::draft::Next;
-use super::{Desk, approve, close, events, execute, investigate, measure};
+use super::{Desk, approve, close, events, execute, investigate, measure, pipeline};
 use crate::model::alert::Severity;
 use crate::model::case::Case;
 use crate::model::incident::State;
@@ -51,6 +51,9 @@ pub async fn advance(desk: &Desk, lease: &Lease) -> Result<Next, Error> {
     let mut draft = Draft::new(lease.clone(), history, desk.clock.now_ms());
     events::fold(desk, &mut draft, waiting);
     for _ in 0..STATES_MAX {
+        if let Some(flow) = pipeline::rest(desk, &mut draft) {
+            return commit(desk, draft, flow).await;
+        }
         let flow = match draft.case.state() {
             State::Open => investigate::open(desk, &mut draft).await?,
             State::Investigating => investigate::go_on(desk, &mut draft).await?,
@@ -65,6 +68,9 @@ pub async fn advance(desk: &Desk, lease: &Lease) -> Result<Next, Error> {
                 }
             }
             State::Verifying => measure::verify(desk, &mut draft).await?,
+            State::Escalated if draft.case.all_missing() => {
+                pipeline::look(desk, &mut draft).await?
+            }
             State::Resolved | State::Escalated => close::close(desk, &mut draft)?,
         };
         match flow {
@@ -89,8 +95,8 @@ pub(super) fn page_due(desk: &Desk, case: &Case) -> Option<i64> {
         return None;
     }
     match case.severity {
-        Severity::Critical => Some(case.round_from_ms + desk.policy.critical_page_ms),
-        Severity::Warning => Some(case.round_from_ms + desk.policy.warning_page_ms),
+        Severity::Critical => Some(case.heard_from_ms() + desk.policy.critical_page_ms),
+        Severity::Warning => Some(case.heard_from_ms() + desk.policy.warning_page_ms),
         Severity::Info => None,
     }
 }

@@ -20,6 +20,7 @@ mod execute;
 mod investigate;
 mod measure;
 mod origins;
+mod pipeline;
 mod reconsider;
 mod wait;
 

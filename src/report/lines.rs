@@ -22,6 +22,19 @@ pub(super) fn detail(case: &Case, entry: &Entry) -> String {
             format!("{} ({}): {}", alert.name(), severity.as_str(), alert.summary())
         }
         Entry::AlertResolved { key, ends_at_ms: _ } => alert_name(case, key),
+        Entry::AlertMissing { key, since_ms } => {
+            format!("{} ≥ {}", alert_name(case, key), utc(*since_ms))
+        }
+        Entry::AlertSeen { key } | Entry::SilenceEnded { key } => alert_name(case, key),
+        Entry::AlertSilenced { key, silence } => join(
+            &format!("{}: {} ≤ {}", alert_name(case, key), silence.by, utc(silence.until_ms)),
+            &silence.comment,
+        ),
+        Entry::AlertHeardLate { alert, severity } => {
+            let ended = alert.ends_at_ms.map(utc).unwrap_or_default();
+            let started = utc(alert.starts_at_ms);
+            format!("{} ({}): {started} – {ended}", alert.name(), severity.as_str())
+        }
         Entry::Acknowledged { by } | Entry::Resolved { by } => by.clone(),
         Entry::Started { mind, why } => join(mind, why),
         Entry::TurnTaken { mind, said, calls, .. } => turn(mind, said, calls),

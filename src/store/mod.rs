@@ -18,6 +18,7 @@ pub mod incidents;
 pub mod intents;
 pub mod orders;
 pub mod outbox;
+pub mod pipeline;
 pub mod plan;
 pub mod replicas;
 pub mod sessions;
