@@ -22,7 +22,7 @@ use crate::config::{PagerdutyDedup, Settings, TargetKind};
 use crate::incident::desks::Desks;
 use crate::incident::intake::Correlator;
 use crate::incident::{DedupKey, Desk, Locate, Policy as Steps, pager, worker};
-use crate::ingest::reconcile::{self as rounds, Reconciler};
+use crate::ingest::reconcile::Reconciler;
 use crate::ingest::{self, Ingest, Intake};
 use crate::model::alert::Labels;
 use crate::model::tool::ToolSpec;
@@ -160,7 +160,7 @@ impl App {
         let poll = Duration::from_millis(self.settings.worker.poll_ms);
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
         let setup = worker::Setup {
-            owner,
+            owner: owner.clone(),
             investigations_max: self.settings.worker.investigations_max as usize,
             lease_ms: seconds(self.settings.worker.lease_s),
             poll,
@@ -171,7 +171,7 @@ impl App {
         tasks.spawn(worker::run(Arc::clone(&desks), setup, Arc::clone(&due), tasks.clone()));
         tasks.spawn(pager::run(desks, PAGER_POLL, due, tasks.stopping()));
         tasks.spawn(outbox::run(Arc::clone(&self.outbox), OUTBOX_POLL, tasks.stopping()));
-        tasks.spawn(rounds::run(Arc::clone(&self.reconciler), tasks.stopping()));
+        reconcile::start(&self.reconciler, &owner, tasks);
         if let Some(checkpoints) = &self.checkpoints {
             tasks.spawn(checkpoints.clone().run(tasks.stopping()));
         }

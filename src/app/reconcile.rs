@@ -4,13 +4,34 @@ use super::{outside, seconds};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::ingest::Ingest;
-use crate::ingest::reconcile::{Expected, Reconciler, Rules, Watchdog};
+use crate::ingest::reconcile::{self, Expected, Reconciler, Rules, Watchdog};
 use crate::model::matcher::Matcher;
+use crate::schedule::{Job, Schedule};
 use crate::store::Store;
+use crate::tasks::Tasks;
 use anyhow::{Result, anyhow};
 use regex::Regex;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use tokio::sync::Notify;
+
+/// A replica that is killed in a round holds the others up for so long.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// Starts the rounds: those of this process, and the one at intervals that one replica takes.
+pub(super) fn start(reconciler: &Arc<Reconciler>, owner: &str, tasks: &Tasks) {
+    tasks.spawn(reconcile::run(Arc::clone(reconciler), tasks.stopping()));
+    let every = Duration::from_millis(reconciler.rules.poll_ms.unsigned_abs());
+    let job = Job { name: "reconcile", every, lease: LEASE };
+    let (store, clock) = (reconciler.store.clone(), reconciler.clock.clone());
+    let schedule = Schedule { store, clock, owner: owner.to_owned() };
+    let reconciler = Arc::clone(reconciler);
+    tasks.spawn(schedule.run(job, tasks.stopping(), move || {
+        let reconciler = Arc::clone(&reconciler);
+        async move { reconciler.routine().await }
+    }));
+}
 
 /// The reconciler; without addresses it watches the pulse alone.
 ///
@@ -43,6 +64,7 @@ pub(super) fn reconciler(
             watchdog: watchdog(settings)?,
         },
         started_ms: clock.now_ms(),
+        owes: AtomicBool::new(true),
     })
 }
 

@@ -24,6 +24,7 @@ use peers::{Looks, Seen};
 use regex::Regex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,8 @@ pub struct Reconciler {
     pub rules: Rules,
     /// When this process began to listen.
     pub started_ms: i64,
+    /// Whether something may have been missed since the last round that looked back.
+    pub owes: AtomicBool,
 }
 
 /// What is configured.
@@ -103,38 +106,39 @@ pub struct Round {
     pub told: usize,
 }
 
-/// Runs until told to stop.
+/// Takes the rounds that only this process knows to be due, until told to stop: at its start, and
+/// when one of its senders gave a delivery up. Those at intervals are a job of all replicas.
 pub async fn run(reconciler: Arc<Reconciler>, stop: CancellationToken) {
     let missed = reconciler.ingest.missed();
-    let every = Duration::from_millis(reconciler.rules.poll_ms.unsigned_abs().max(1));
+    let pause = Duration::from_millis(reconciler.rules.poll_ms.unsigned_abs()).min(PAUSE_MAX);
     let mut why = Why::Start;
     loop {
-        let polled = reconciler.once(why).await;
-        let watched = reconciler.watch_pulses().await;
-        match polled {
-            Ok(round) if round.answered > 0 => why = Why::Routine,
-            // It is still to be done.
-            Ok(_) => {}
-            Err(error) => tracing::error!(%error, "cannot reconcile with Alertmanager"),
+        if let Err(error) = reconciler.once(why).await {
+            // The next round at its interval does it again.
+            tracing::error!(%error, "cannot reconcile with Alertmanager");
         }
-        if let Err(error) = watched {
-            tracing::error!(%error, "cannot watch the pulse of the alert pipeline");
+        why = Why::Missed;
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = missed.notified() => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(every) => {}
-            () = missed.notified() => {
-                why = if why == Why::Start { why } else { Why::Missed };
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(every.min(PAUSE_MAX)) => {}
-                }
-            }
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
 
 impl Reconciler {
+    /// The round that is due at each interval.
+    ///
+    /// # Errors
+    /// The store cannot be asked or written; the next round does it again.
+    pub async fn routine(&self) -> Result<(), Error> {
+        self.once(Why::Routine).await?;
+        self.watch_pulses().await
+    }
+
     /// Polls every peer once and does what follows from it.
     ///
     /// # Errors
@@ -142,6 +146,9 @@ impl Reconciler {
     pub async fn once(&self, why: Why) -> Result<Round, Error> {
         if self.peers.is_empty() {
             return Ok(Round::default());
+        }
+        if why != Why::Routine {
+            self.owes.store(true, Ordering::Release);
         }
         let Rules { scope, source, .. } = &self.rules;
         let mark_ms = self.store.reconciled_until(scope, source).await?;
@@ -156,10 +163,13 @@ impl Reconciler {
         }
         let seen = Seen::of(&looks, now_ms, 2 * self.rules.resolve_timeout_ms);
         round.filled = self.fill(&seen, &watched, now_ms).await?;
-        let silences = self.silences(&seen).await;
-        round.told = self.tell(&watched, &seen, &silences, now_ms).await?;
+        // Two polls in a row are an interval apart.
+        if why == Why::Routine {
+            let silences = self.silences(&seen).await;
+            round.told = self.tell(&watched, &seen, &silences, now_ms).await?;
+        }
         let gap_ms = mark_ms.map_or(0, |mark_ms| now_ms - mark_ms);
-        let look_back = why != Why::Routine || gap_ms > 3 * self.rules.poll_ms;
+        let look_back = self.owes.load(Ordering::Acquire) || gap_ms > 3 * self.rules.poll_ms;
         let done = match (mark_ms, &self.prometheus) {
             (Some(mark_ms), Some(prometheus)) if look_back && self.rules.look_back_ms > 0 => {
                 let found = self.look_back(prometheus, &looks, mark_ms, now_ms).await?;
@@ -170,6 +180,7 @@ impl Reconciler {
         };
         // What Prometheus could not be asked is asked by the next round, which sees the same gap.
         if done {
+            self.owes.store(false, Ordering::Release);
             self.store.set_reconciled(scope, source, now_ms).await?;
         }
         Ok(round)

@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod pipeline;
 pub mod plan;
 pub mod replicas;
+pub mod schedules;
 pub mod sessions;
 pub mod step;
 pub mod switches;
