@@ -113,6 +113,17 @@ mod tests {
             let own = labels(pairs);
             Episode { labels: own.clone(), own, from_ms: 0, until_ms: 0 }.fingerprint()
         };
+        // As Alertmanager 0.25 named an alert with these labels.
+        let seen = [
+            ("alertname", "Flag"),
+            ("instance", "127.0.0.1:13906"),
+            ("job", "flags"),
+            ("kind", "plain"),
+            ("region", "north"),
+            ("service", "s1"),
+            ("severity", "warning"),
+        ];
+        assert_eq!(of(&seen), "a89852ba71b5546c");
         // FNV-1a of nothing, as `prometheus/common` gives for the empty label set.
         assert_eq!(of(&[]), "cbf29ce484222325");
         assert_ne!(of(&[("a", "bc")]), of(&[("ab", "c")]));
