@@ -190,7 +190,7 @@ impl Reconciler {
     async fn note(&self, looks: &Looks, now_ms: i64) -> Result<(), Error> {
         let scope = &self.rules.scope;
         for look in &looks.0 {
-            let problem = look.told.as_ref().err().cloned();
+            let problem = look.told.as_ref().err().map(|problem| self.clean(problem));
             let outcome = if problem.is_some() { "failed" } else { "ok" };
             let name = look.name.clone();
             metrics::counter!("watchkeeper_reconcile_polls_total",
@@ -272,7 +272,20 @@ impl Reconciler {
 
     /// The silences behind those alerts that are silenced; what cannot be asked is told later.
     async fn silences(&self, seen: &Seen) -> Vec<Silence> {
-        if !seen.any_silenced() { Vec::new() } else { peers::silences(&self.peers).await }
+        if !seen.any_silenced() {
+            return Vec::new();
+        }
+        let mut silences = peers::silences(&self.peers).await;
+        for silence in &mut silences {
+            // People write passwords into comments, too.
+            silence.created_by = self.clean(&silence.created_by);
+            silence.comment = self.clean(&silence.comment);
+        }
+        silences
+    }
+
+    fn clean(&self, text: &str) -> String {
+        self.ingest.redactor.text(text).into_owned()
     }
 
     /// Delivers what fired and was over since `mark_ms`; returns how many, or `None` when nobody could
