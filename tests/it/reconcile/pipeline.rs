@@ -57,8 +57,8 @@ async fn the_pulse_opens_no_incident_and_its_absence_and_return_are_told_once() 
 
 #[tokio::test]
 async fn a_pulse_that_comes_seldom_or_never_is_missed_only_where_it_is_expected() {
-    for_each_engine(|ground| async move {
-        for (expected, reports) in [(false, 0), (true, 1)] {
+    for (expected, reports) in [(false, 0), (true, 1)] {
+        for_each_engine(|ground| async move {
             let (mut world, _peers) = world(&ground, 0).await;
             world.settings.alertmanager.watchdog.expected = expected;
             let server = world.server().await;
@@ -72,15 +72,14 @@ async fn a_pulse_that_comes_seldom_or_never_is_missed_only_where_it_is_expected(
                 beat(&server).await;
                 watch(&server).await;
             }
-            if !expected {
-                world.clock.advance(60 * MINUTE_MS);
-                watch(&server).await;
-                assert_eq!(said(&world, "The alert pipeline is silent"), 0);
-            }
+            world.clock.advance(60 * MINUTE_MS);
+            watch(&server).await;
+            let again = said(&world, "The alert pipeline is silent");
+            assert_eq!(again > reports, expected, "{again}");
             server.stop().await;
-        }
-    })
-    .await;
+        })
+        .await;
+    }
 }
 
 /// Whether somebody asked for a poll.
