@@ -227,11 +227,7 @@ impl Case {
             Entry::Proposed { proposal } => self.propose(proposal, at_ms),
             Entry::ActionJudged { action_id, verdict, basis } => {
                 self.with_action(*action_id, |action| {
-                    action.state = match verdict.decision {
-                        Decision::Allow => ActionState::Allowed,
-                        Decision::Ask => ActionState::Proposed,
-                        Decision::Refuse => ActionState::Refused,
-                    };
+                    action.state = judged(verdict.decision);
                     action.verdict = Some(verdict.clone());
                     action.basis.clone_from(basis);
                 });
@@ -253,9 +249,7 @@ impl Case {
             Entry::Counted { action_id, by, .. } => {
                 self.with_action(*action_id, |action| action.approved_by.push(by.clone()));
             }
-            Entry::Expired { action_id } => {
-                self.with_action(*action_id, |action| action.state = ActionState::Expired);
-            }
+            Entry::Expired { action_id } => self.move_to(*action_id, ActionState::Expired),
             Entry::Superseded { action_id, why } => self.with_action(*action_id, |action| {
                 action.state = ActionState::Superseded;
                 action.outcome = Some(why.clone());
@@ -329,6 +323,10 @@ impl Case {
         self.alerts.get_mut(*place)
     }
 
+    fn move_to(&mut self, id: ActionId, state: ActionState) {
+        self.with_action(id, |action| action.state = state);
+    }
+
     fn with_action(&mut self, id: ActionId, change: impl FnOnce(&mut Action)) {
         if let Some(action) = self.actions.iter_mut().find(|action| action.id() == id) {
             change(action);
@@ -341,6 +339,14 @@ impl Case {
             .rev()
             .flat_map(|turn| turn.calls.iter_mut())
             .find(|call| call.request.id == call_id)
+    }
+}
+
+fn judged(decision: Decision) -> ActionState {
+    match decision {
+        Decision::Allow => ActionState::Allowed,
+        Decision::Ask => ActionState::Proposed,
+        Decision::Refuse => ActionState::Refused,
     }
 }
 
