@@ -86,7 +86,7 @@ pub(super) fn rest(desk: &Desk, draft: &mut Draft) -> Option<Next> {
 /// Measures an incident that a person has and of which no source tells any more: a query that
 /// returns data decides whether it is over.
 pub(super) async fn look(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error> {
-    match close::close(desk, draft)? {
+    match close::close(desk, draft).await? {
         Flow::Rest(_) if !draft.is_dirty() => {}
         Flow::Rest(_) => return Ok(Flow::CommitFirst),
         flow @ (Flow::Go | Flow::CommitFirst) => return Ok(flow),
