@@ -10,6 +10,7 @@ pub mod outside;
 mod patience;
 pub mod policy;
 pub mod pulse;
+mod reconcile;
 pub mod reload;
 mod steadiness;
 
@@ -26,9 +27,9 @@ use crate::config::{PagerdutyDedup, Settings, TargetKind};
 use crate::incident::desks::Desks;
 use crate::incident::intake::Correlator;
 use crate::incident::{DedupKey, Desk, Locate, Policy as Steps, pager, worker};
+use crate::ingest::reconcile::Reconciler;
 use crate::ingest::{self, Ingest, Intake};
 use crate::model::alert::Labels;
-use crate::model::matcher::Matcher;
 use crate::model::tool::ToolSpec;
 use crate::notify::outbox::{self, Outbox};
 use crate::redact::Redactor;
@@ -75,6 +76,7 @@ pub struct App {
     pub outbox: Arc<Outbox>,
     pub checkpoints: Option<Writer>,
     heartbeat: Option<Heartbeat>,
+    pub reconciler: Arc<Reconciler>,
     pub due: Arc<Notify>,
     pub pulse: Arc<Pulse>,
     /// Fires first of all when the process stops: nothing that can be asked again is waited for.
@@ -136,6 +138,8 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         correlator: Arc::new(correlator(&settings, &desks)?),
         arrived: ingest.arrived(),
         due: Arc::clone(&due),
+        missed: ingest.missed(),
+        watchdog: reconcile::watchdog(&settings)?,
         poll: Duration::from_millis(settings.worker.poll_ms),
     };
     let reload = Reload::new(parts, &policy, Arc::clone(&desks), Arc::clone(&due));
@@ -149,6 +153,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     let checkpoints = outside::checkpoints(&settings, &store, &clock);
     let heartbeat = outside::heartbeat(&settings)?;
     let pulse = Arc::new(Pulse::new(store.clone(), clock.clone(), journal::process()));
+    let reconciler = reconcile::reconciler(&settings, &store, &clock, &ingest, &due)?;
     Ok(App {
         settings,
         store,
@@ -161,6 +166,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         outbox: Arc::new(outbox),
         checkpoints,
         heartbeat,
+        reconciler: Arc::new(reconciler),
         due,
         pulse,
         hurry,
@@ -184,7 +190,7 @@ impl App {
         let poll = Duration::from_millis(self.settings.worker.poll_ms);
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4());
         let setup = worker::Setup {
-            owner,
+            owner: owner.clone(),
             investigations_max: self.settings.worker.investigations_max as usize,
             lease_ms: seconds(self.settings.worker.lease_s),
             poll,
@@ -200,6 +206,7 @@ impl App {
         self.pulse.watch_over("pager", tasks.spawn(pager));
         self.pulse.watch_over("outbox", tasks.spawn(outbox));
         self.start_watching(tasks);
+        reconcile::start(&self.reconciler, &owner, tasks);
         if let Some(checkpoints) = &self.checkpoints {
             tasks.spawn(checkpoints.clone().run(tasks.stopping()));
         }
@@ -381,18 +388,12 @@ fn budget(settings: &Settings) -> Budget {
 }
 
 fn correlator(settings: &Settings, desks: &Arc<Desks>) -> Result<Correlator> {
-    let ignore = settings
-        .ingest
-        .ignore
-        .iter()
-        .map(|text| Matcher::parse(text).map_err(|why| anyhow!("ingest.ignore: {why}")))
-        .collect::<Result<_>>()?;
     let locate = locate_by(desks);
     let deadlines = &settings.notify.deadlines;
     Ok(Correlator {
         by: settings.ingest.correlate_by.clone(),
         severity_label: settings.ingest.severity_label.clone(),
-        ignore,
+        ignore: reconcile::ignored(settings)?,
         reopen_within_ms: seconds(settings.ingest.reopen_within_s),
         critical_page_ms: seconds(deadlines.critical_within_s),
         warning_page_ms: seconds(deadlines.warning_within_s),

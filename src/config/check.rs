@@ -6,6 +6,7 @@
 //! the function of its section.
 
 mod alive;
+mod alertmanager;
 mod audit;
 mod channels;
 
@@ -256,10 +257,7 @@ impl Checks<'_> {
             self.url("prometheus.url", url);
         }
         self.client("prometheus.client", &settings.prometheus.client);
-        for (index, url) in settings.alertmanager.urls.iter().enumerate() {
-            self.url(&format!("alertmanager.urls.{index}"), url);
-        }
-        self.client("alertmanager.client", &settings.alertmanager.client);
+        self.alertmanager(&settings.alertmanager);
     }
 
     fn model(&mut self, settings: &Settings) {

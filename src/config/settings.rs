@@ -6,6 +6,7 @@
 //! To add a setting: a field with its default here, its range in `check.rs`, its line in the YAML.
 
 mod alive;
+mod alertmanager;
 mod audit;
 mod clients;
 mod ingest;
@@ -21,10 +22,11 @@ use serde::Deserialize;
 use super::network::Network;
 
 pub use alive::{HeartbeatSettings, LastResortSettings};
+pub use alertmanager::{AlertmanagerSettings, WatchdogSettings};
 pub use audit::{
     AuditSettings, CheckpointHttp, CheckpointMethod, CheckpointSettings, SyslogAddress,
 };
-pub use clients::{AlertmanagerSettings, ClientSettings, PrometheusSettings};
+pub use clients::{ClientSettings, PrometheusSettings};
 pub use ingest::{IngestSettings, TargetKind, TargetRule};
 pub use model::{BudgetSettings, ModelEndpoint, ModelSettings};
 pub use notify::{

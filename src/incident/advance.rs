@@ -16,7 +16,7 @@
 
 use super::draft::Draft;
 pub use super::draft::{Known, Next};
-use super::{Desk, approve, close, events, execute, investigate, measure};
+use super::{Desk, approve, close, events, execute, investigate, measure, pipeline};
 use crate::model::alert::Severity;
 use crate::model::case::Case;
 use crate::model::incident::State;
@@ -58,6 +58,9 @@ pub async fn advance(desk: &Desk, lease: &Lease, known: Option<Known>) -> Result
     let mut draft = Draft::new(lease.clone(), case, desk.clock.now_ms());
     events::fold(desk, &mut draft, waiting);
     for _ in 0..STATES_MAX {
+        if let Some(next) = pipeline::rest(desk, &mut draft) {
+            return commit(desk, draft, next).await;
+        }
         let flow = match draft.case.state() {
             State::Open => investigate::open(desk, &mut draft).await?,
             State::Investigating => investigate::go_on(desk, &mut draft).await?,
@@ -72,6 +75,9 @@ pub async fn advance(desk: &Desk, lease: &Lease, known: Option<Known>) -> Result
                 }
             }
             State::Verifying => measure::verify(desk, &mut draft).await?,
+            State::Escalated if draft.case.all_missing() => {
+                pipeline::look(desk, &mut draft).await?
+            }
             State::Resolved | State::Escalated => close::close(desk, &mut draft).await?,
         };
         match flow {
@@ -120,8 +126,8 @@ pub(super) fn page_due(desk: &Desk, case: &Case) -> Option<i64> {
         return None;
     }
     match case.severity {
-        Severity::Critical => Some(case.round_from_ms + desk.policy.critical_page_ms),
-        Severity::Warning => Some(case.round_from_ms + desk.policy.warning_page_ms),
+        Severity::Critical => Some(case.heard_from_ms() + desk.policy.critical_page_ms),
+        Severity::Warning => Some(case.heard_from_ms() + desk.policy.warning_page_ms),
         Severity::Info => None,
     }
 }

@@ -46,6 +46,16 @@ pub struct Correlator {
 pub struct Arrival<'a> {
     pub alert: &'a Alert,
     pub group_key: Option<&'a str>,
+    pub heard: Heard,
+}
+
+/// When an alert was heard of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// Delivered, or fetched while it fires.
+    InTime,
+    /// It was over before anybody could tell us; an incident keeps it findable.
+    Late,
 }
 
 /// Takes in alerts of one scope, in this order, inside a transaction.
@@ -157,6 +167,21 @@ impl<'a> Batch<'a> {
                 self.record(key, alert, Some(incident));
                 let severity = self.correlator.severity(&alert.labels);
                 self.news.push((incident, Entry::AlertFired { alert: alert.clone(), severity }));
+            }
+            (None, Status::Resolved) if arrival.heard == Heard::Late => {
+                let home = home.unwrap_or_else(|| self.correlator.key(alert));
+                let incident = match self.places.get(&home).copied() {
+                    Some(Place::Open(id)) => id,
+                    Some(Place::Ended(_)) | None => {
+                        let id = self.open(arrival, &home);
+                        self.places.insert(home, Place::Open(id));
+                        id
+                    }
+                };
+                self.record(key, alert, Some(incident));
+                let severity = self.correlator.severity(&alert.labels);
+                self.news
+                    .push((incident, Entry::AlertHeardLate { alert: alert.clone(), severity }));
             }
             (None, Status::Resolved) => {
                 // Its firing never reached us. It is on record, under the incident of its kind if

@@ -22,6 +22,7 @@ mod execute;
 mod investigate;
 mod measure;
 mod origins;
+mod pipeline;
 mod reconsider;
 mod wait;
 

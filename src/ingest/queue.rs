@@ -1,13 +1,15 @@
 //! The intake's loop: waiting deliveries, oldest first, into incidents, many alerts a transaction.
 
+use super::reconcile::Watchdog;
 use super::{Malformed, Parsed, reader_of};
 use crate::clock::Clock;
 use crate::crash::{self, Point};
 use crate::incident::intake::{self, Arrival, Correlator};
+use crate::model::alert::Status;
 use crate::model::ids::DeliveryId;
 use crate::store::db::Conn;
 use crate::store::deliveries::{self, Row};
-use crate::store::{Error, Store};
+use crate::store::{Error, Store, pipeline};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -31,6 +33,9 @@ pub struct Intake {
     pub arrived: Arc<Notify>,
     /// Fired when an incident has something to do.
     pub due: Arc<Notify>,
+    /// Fired when a sender left alerts out.
+    pub missed: Arc<Notify>,
+    pub watchdog: Watchdog,
     /// How long to sleep when nobody calls: deliveries of other replicas wait that long.
     pub poll: Duration,
 }
@@ -81,10 +86,19 @@ impl Intake {
 
     async fn take(&self, part: Part) -> Result<usize, Error> {
         let (now_ms, correlator) = (self.clock.now_ms(), Arc::clone(&self.correlator));
+        let truncated = part.truncated();
+        let watchdog = self.watchdog.clone();
         let taken = self
             .store
-            .write(move |conn| Box::pin(async move { take(conn, &correlator, part, now_ms).await }))
+            .write(move |conn| {
+                Box::pin(async move { take(conn, &correlator, &watchdog, part, now_ms).await })
+            })
             .await?;
+        if truncated > 0 {
+            tracing::warn!(truncated, "a sender left {truncated} alerts out of its deliveries");
+            metrics::counter!("watchkeeper_truncated_alerts_total").increment(truncated);
+            self.missed.notify_one();
+        }
         crash::at(Point::AfterIntake);
         Ok(taken)
     }
@@ -100,11 +114,17 @@ impl Part {
     fn alerts(&self) -> usize {
         self.read.iter().filter_map(|(_, read)| read.as_ref().ok()).map(|p| p.alerts.len()).sum()
     }
+
+    /// Alerts that the senders left out.
+    fn truncated(&self) -> u64 {
+        self.read.iter().filter_map(|(_, read)| read.as_ref().ok()).map(|p| p.truncated).sum()
+    }
 }
 
 async fn take(
     conn: &mut Conn<'_>,
     correlator: &Correlator,
+    watchdog: &Watchdog,
     part: Part,
     now_ms: i64,
 ) -> Result<usize, Error> {
@@ -114,8 +134,16 @@ async fn take(
     for (id, read) in part.read.iter().filter(|(id, _)| ours.contains(id)) {
         match read {
             Ok(parsed) => {
-                let group_key = parsed.group_key.as_deref();
-                arrivals.extend(parsed.alerts.iter().map(|alert| Arrival { alert, group_key }));
+                let (group_key, heard) = (parsed.group_key.as_deref(), parsed.heard);
+                for alert in &parsed.alerts {
+                    if !watchdog.matcher.matches(&alert.labels) {
+                        arrivals.push(Arrival { alert, group_key, heard });
+                    } else if alert.status == Status::Firing {
+                        let deadline_ms = watchdog.absent_after_ms;
+                        let source = &alert.source;
+                        pipeline::beat(conn, &part.scope, source, now_ms, deadline_ms).await?;
+                    }
+                }
             }
             Err(malformed) => {
                 tracing::error!(delivery.id = %id, %malformed, "a stored delivery is unreadable");

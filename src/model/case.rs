@@ -5,9 +5,10 @@
 //! time. To add an entry, add its arm in [`Case::apply`], in `case/fold.rs`.
 
 mod fold;
+mod pipeline;
 
 use crate::model::action::{Action, ActionState};
-use crate::model::alert::{Alert, AlertKey, Severity};
+use crate::model::alert::{Alert, AlertKey, Severity, Silence};
 use crate::model::conclusion::Conclusion;
 use crate::model::ids::{ActionId, IncidentId};
 use crate::model::incident::State;
@@ -58,6 +59,8 @@ pub struct Case {
     pub paged_at_ms: Option<i64>,
     /// A late alert of a resolved problem came: it is measured whether the problem is still gone.
     pub recheck: bool,
+    /// Until when every alert was kept quiet by people: nobody is paged before its time after that.
+    pub quiet_until_ms: Option<i64>,
     pub report: Option<Report>,
     pub usage: Usage,
 }
@@ -68,6 +71,11 @@ pub struct AttachedAlert {
     pub alert: Alert,
     pub attached_at_ms: i64,
     pub resolved_at_ms: Option<i64>,
+    /// Since when its source does not hold it, without a notice that it is resolved.
+    pub missing_since_ms: Option<i64>,
+    pub silence: Option<Silence>,
+    /// It was over before it was first heard of.
+    pub heard_late: bool,
 }
 
 /// One answer of a mind.
@@ -177,6 +185,7 @@ impl Case {
             announced: BTreeSet::new(),
             paged_at_ms: None,
             recheck: false,
+            quiet_until_ms: None,
             report: None,
             usage: Usage::default(),
         }
@@ -276,8 +285,12 @@ impl Case {
 
     /// Whether this alert is here and has no resolved notice.
     pub fn is_firing(&self, key: &AlertKey) -> bool {
-        let attached = self.alert_places.get(key).and_then(|place| self.alerts.get(*place));
-        attached.is_some_and(|attached| attached.resolved_at_ms.is_none())
+        self.attached(key).is_some_and(|attached| attached.resolved_at_ms.is_none())
+    }
+
+    /// The alert of this key.
+    pub fn attached(&self, key: &AlertKey) -> Option<&AttachedAlert> {
+        self.alert_places.get(key).and_then(|place| self.alerts.get(*place))
     }
 
     /// Alerts that are still firing as far as their source told.

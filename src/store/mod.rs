@@ -21,6 +21,7 @@ mod opening;
 pub mod orders;
 mod orphans;
 pub mod outbox;
+pub mod pipeline;
 pub mod plan;
 pub mod pulse;
 pub mod replicas;

@@ -23,6 +23,7 @@ mod orders;
 mod policy;
 mod promises;
 mod real_prometheus;
+mod reconcile;
 mod schedule;
 mod spine;
 mod store;
