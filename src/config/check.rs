@@ -7,6 +7,7 @@
 
 mod audit;
 mod channels;
+mod storms;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -32,6 +33,7 @@ impl Settings {
         checks.http(self);
         checks.store_and_worker(self);
         checks.ingest(self);
+        checks.storms(self);
         checks.sources(self);
         checks.model(self);
         checks.budgets(self);

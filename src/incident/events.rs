@@ -108,6 +108,8 @@ pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
         Entry::AlertFired { .. } => Reaction::Fold,
         // Of a resolved incident, too: should it open again, this alert is no reason.
         Entry::AlertResolved { .. } => Reaction::Fold,
+        // They say more of an alert that fires.
+        Entry::Joined { .. } | Entry::Flapping { .. } => Reaction::Fold,
         Entry::Decided { action_id, .. } | Entry::Counted { action_id, .. } => {
             match case.action(*action_id).map(|a| a.state) {
                 Some(ActionState::Awaiting) => Reaction::Fold,

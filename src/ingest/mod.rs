@@ -5,8 +5,10 @@
 //! write its file with `check` and `parse`, and its line in `reader_of`.
 
 pub mod alertmanager;
+mod isolate;
 mod queue;
 
+pub use isolate::Failing;
 pub use queue::{Intake, run};
 
 use crate::clock::Clock;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::ClientSettings;
+use super::{ClientSettings, DigestSettings};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -39,6 +39,7 @@ pub struct SlackSettings {
     /// An incoming webhook. Whoever knows it can post, so it is a secret.
     pub webhook_url: Option<SecretString>,
     pub webhook_url_file: Option<PathBuf>,
+    pub digest: DigestSettings,
     pub client: ClientSettings,
 }
 
@@ -89,6 +90,7 @@ pub struct EmailSettings {
     pub to: Vec<String>,
     pub timeout_s: u64,
     pub ca_file: Option<PathBuf>,
+    pub digest: DigestSettings,
 }
 
 impl Default for EmailSettings {
@@ -104,6 +106,7 @@ impl Default for EmailSettings {
             to: Vec::new(),
             timeout_s: 30,
             ca_file: None,
+            digest: DigestSettings::default(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The fold of a timeline into a case: what each entry changes.
 
 use super::{
-    AttachedAlert, CallAnswer, CallState, Case, End, Ending, Measured, NOTE, Report, Turn,
-    Verification,
+    AttachedAlert, CallAnswer, CallState, Case, End, Ending, Flapping, Measured, NOTE, Report,
+    Turn, Verification,
 };
 use crate::model::action::{Action, ActionState, Answer, Proposal};
 use crate::model::alert::{Alert, AlertKey, Severity};
@@ -44,6 +44,14 @@ impl Case {
                 if let Some(attached) = self.alert_mut(key) {
                     attached.resolved_at_ms = Some(*ends_at_ms);
                 }
+            }
+            Entry::Joined { key, labels, correlation_key: _ } => {
+                if let Some(attached) = self.alert_mut(key) {
+                    attached.joined_by = Some(labels.clone());
+                }
+            }
+            Entry::Flapping { key, times, within_ms } => {
+                self.flaps(key, *times, *within_ms, at_ms);
             }
             Entry::Acknowledged { by } => self.acknowledged = Some((by.clone(), at_ms)),
             Entry::Started { mind, why: _ } => {
@@ -155,6 +163,7 @@ impl Case {
                     alert: alert.clone(),
                     attached_at_ms: stored.at_ms,
                     resolved_at_ms: None,
+                    joined_by: None,
                 });
             }
         }
@@ -169,6 +178,16 @@ impl Case {
             // A firing alert under a resolved incident opens the work again.
             self.reopen(stored);
         }
+    }
+
+    fn flaps(&mut self, key: &AlertKey, times: i64, within_ms: i64, at_ms: i64) {
+        let told = self.flapping.as_ref().map(|before| before.told_from_ms);
+        self.flapping = Some(Flapping {
+            key: key.clone(),
+            times,
+            told_from_ms: told.filter(|told| at_ms - told < within_ms).unwrap_or(at_ms),
+            until_ms: at_ms.saturating_add(within_ms),
+        });
     }
 
     fn reopen(&mut self, stored: &Stored) {
@@ -264,6 +283,8 @@ impl Case {
             Entry::Opened { .. }
             | Entry::AlertFired { .. }
             | Entry::AlertResolved { .. }
+            | Entry::Joined { .. }
+            | Entry::Flapping { .. }
             | Entry::Acknowledged { .. }
             | Entry::Started { .. }
             | Entry::TurnTaken { .. }
