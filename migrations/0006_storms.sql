@@ -31,7 +31,7 @@ create table incident_alias (
 create index incident_alias_of on incident_alias (incident_id);
 
 -- Every alert is found by what it is.
-create index alert_fingerprint on alert (scope, fingerprint);
+create index alert_fingerprint on alert (scope, fingerprint, first_seen_ms);
 create index alert_seen on alert (scope, first_seen_ms);
 
 -- Further states of a delivery: held (waits for a digest), digested (the digest speaks for it).

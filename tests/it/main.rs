@@ -24,4 +24,5 @@ mod promises;
 mod real_prometheus;
 mod spine;
 mod store;
+mod storms;
 mod web;
