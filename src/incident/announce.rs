@@ -1,8 +1,8 @@
 //! The words of an incident for people. One function a transition; channels render them.
 
+use super::intake::Arrival;
 use super::{DedupKey, Desk};
 use crate::clock::format_ms;
-use super::intake::Arrival;
 use crate::model::action::Action;
 use crate::model::alert::Severity;
 use crate::model::call::sha256_hex;

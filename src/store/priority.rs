@@ -41,7 +41,9 @@ pub struct Weight {
 pub async fn weigh(conn: &mut Conn<'_>, weights: &[Weight]) -> Result<(), Error> {
     let rows: Vec<_> = weights
         .iter()
-        .map(|w| (w.id.to_string(), w.severity.as_str(), w.severity.rank(), w.more, w.page_due_at_ms))
+        .map(|w| {
+            (w.id.to_string(), w.severity.as_str(), w.severity.rank(), w.more, w.page_due_at_ms)
+        })
         .collect();
     let sql = dialect!(conn,
         lite: "update incident set
@@ -161,9 +163,8 @@ mod tests {
 
     #[test]
     fn severity_comes_before_breadth_and_breadth_before_age() {
-        let at = |minute: i64, severity, breadth| {
-            priority_at_ms(minute * MINUTE_MS, severity, breadth)
-        };
+        let at =
+            |minute: i64, severity, breadth| priority_at_ms(minute * MINUTE_MS, severity, breadth);
         let mut order = [
             ("a narrow critical one", at(30, Severity::Critical, 1)),
             ("a broad warning", at(25, Severity::Warning, 100_000)),

@@ -165,10 +165,14 @@ impl<'a> Batch<'a> {
 
     /// What is for people alone is not kept waiting.
     fn page_due_at_ms(&self, alert: &Alert, severity: Severity) -> Option<i64> {
-        if (self.correlator.level)(&alert.labels) == Autonomy::Page {
+        if self.is_for_people(alert) {
             return Some(self.now_ms);
         }
         self.correlator.page_after_ms(severity).map(|ms| self.now_ms + ms)
+    }
+
+    fn is_for_people(&self, alert: &Alert) -> bool {
+        (self.correlator.level)(&alert.labels) == Autonomy::Page
     }
 
     /// The incident of an alert that begins to fire; with the labels that they share if it is one
@@ -226,7 +230,7 @@ impl<'a> Batch<'a> {
             continues: None,
         };
         self.news.push((id, entry));
-        if (self.correlator.level)(&arrival.alert.labels) == Autonomy::Page {
+        if self.is_for_people(arrival.alert) {
             opening.page_due_at_ms = None;
             self.page(arrival, &opening);
         }

@@ -80,8 +80,7 @@ fn ids(leases: &[Lease]) -> Vec<IncidentId> {
 }
 
 async fn weigh(store: &Store, weight: Weight) {
-    let weighing = store.write(move |conn| {
-        Box::pin(async move { priority::weigh(conn, &[weight]).await })
-    });
+    let weighing =
+        store.write(move |conn| Box::pin(async move { priority::weigh(conn, &[weight]).await }));
     weighing.await.unwrap();
 }

@@ -145,7 +145,10 @@ async fn a_flapping_alert_finds_its_incident_also_when_that_ended_longer_ago() {
         let incidents = server.incidents().await;
         assert_eq!(incidents.len(), 2, "the third time within the hour");
         let rounds = [server.case(incidents[0].id).await, server.case(incidents[1].id).await];
-        assert_eq!(rounds.map(|case| (case.round, case.flapping.is_some())), [(2, true), (1, false)]);
+        assert_eq!(
+            rounds.map(|case| (case.round, case.flapping.is_some())),
+            [(2, true), (1, false)]
+        );
         assert_eq!(world.restarts("web"), 2);
         server.stop().await;
     })
