@@ -22,6 +22,7 @@ pub mod outbox;
 pub mod plan;
 pub mod priority;
 pub mod replicas;
+pub mod schedules;
 pub mod sessions;
 pub mod step;
 pub mod switches;
