@@ -109,7 +109,7 @@ impl Intake {
             return self.take(Part { scope: scope.to_owned(), read: vec![Arc::clone(read)] }).await;
         };
         let mut bad: Vec<(usize, Error)> = Vec::new();
-        let mut ranges = vec![0..parsed.alerts.len()];
+        let mut ranges: Vec<_> = std::iter::once(0..parsed.alerts.len()).collect();
         while let Some(range) = ranges.pop() {
             let Err(error) = self.take_alerts(scope, read, range.clone()).await else { continue };
             if !is_about_content(&error) {

@@ -260,10 +260,7 @@ impl Case {
             Entry::Expired { action_id } => {
                 self.with_action(*action_id, |action| action.state = ActionState::Expired);
             }
-            Entry::Superseded { action_id, why } => self.with_action(*action_id, |action| {
-                action.state = ActionState::Superseded;
-                action.outcome = Some(why.clone());
-            }),
+            Entry::Superseded { action_id, why } => self.supersede(*action_id, why),
             Entry::HeldBack { action_id, why: _, until_ms } => {
                 self.with_action(*action_id, |action| action.waits_until_ms = Some(*until_ms));
             }
@@ -299,6 +296,13 @@ impl Case {
             | Entry::ReportWritten { .. }
             | Entry::Unknown(_) => {}
         }
+    }
+
+    fn supersede(&mut self, id: ActionId, why: &str) {
+        self.with_action(id, |action| {
+            action.state = ActionState::Superseded;
+            action.outcome = Some(why.to_owned());
+        });
     }
 
     fn propose(&mut self, proposal: &Proposal, at_ms: i64) {
