@@ -35,10 +35,11 @@ create index alert_fingerprint on alert (scope, fingerprint, first_seen_ms);
 create index alert_seen on alert (scope, first_seen_ms);
 
 -- Further states of a delivery: held (waits for a digest), digested (the digest speaks for it).
+-- may_digest: 0 never; 1 it can wait; 2 a person is called upon, so that it waits a moment only
 alter table message_delivery add column may_digest bigint not null default 0;
 alter table message_delivery add column digest_id text;
 create index message_delivery_sent on message_delivery (channel, sent_at_ms)
     where sent_at_ms is not null;
 create index message_delivery_may_digest on message_delivery (channel, message_id)
-    where may_digest = 1 and next_at_ms is not null;
+    where may_digest > 0 and next_at_ms is not null;
 create index message_delivery_digest on message_delivery (digest_id) where digest_id is not null;

@@ -120,6 +120,8 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         clock: clock.clone(),
         channels: outside::channels(&settings)?,
         scope: settings.scope.clone(),
+        public_url: settings.public_url(),
+        digests: outside::digests(&settings),
         give_up_after_ms: seconds(settings.notify.retry_max_s),
     };
     let checkpoints = outside::checkpoints(&settings, &store, &clock);

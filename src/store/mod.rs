@@ -13,6 +13,7 @@ pub mod checkpoints;
 pub mod circumstances;
 pub mod db;
 pub mod deliveries;
+pub mod digests;
 pub mod inbox;
 pub mod incidents;
 pub mod intents;

@@ -147,7 +147,7 @@ const HOT: [(&str, &str, &str, &str); 25] = [
     ),
     (
         "messages that may be put together",
-        "select message_id from message_delivery where channel = 'mail' and may_digest = 1
+        "select message_id from message_delivery where channel = 'mail' and may_digest > 0
            and next_at_ms is not null order by message_id limit 10",
         "message_delivery",
         "message_delivery_may_digest",
