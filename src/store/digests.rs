@@ -173,12 +173,12 @@ async fn hold(
                    select message_id from message_delivery
                    where channel = $1 and may_digest > 0 and next_at_ms is not null
                      and state = 'waiting' and unanswered = 0
-                   order by message_id limit -1 offset $2)",
+                   order by message_id limit -1 offset cast($2 as bigint))",
         pg: "with mine as materialized (
                  select message_id from message_delivery
                  where channel = $1 and may_digest > 0 and next_at_ms is not null
                    and state = 'waiting' and unanswered = 0
-                 order by message_id offset $2 for update skip locked)
+                 order by message_id offset cast($2 as bigint) for update skip locked)
              update message_delivery
              set state = 'held', next_at_ms = case when may_digest = 2 then $3 else $4 end
              where channel = $1 and message_id in (select message_id from mine)",
@@ -203,10 +203,10 @@ where
     let sql = dialect!(conn,
         lite: "select m.id, m.body from message_delivery d join message m on m.id = d.message_id
                where d.channel = $1 and d.may_digest > 0 and d.next_at_ms is not null
-                 and d.state = 'held' order by d.message_id limit $2",
+                 and d.state = 'held' order by d.message_id limit cast($2 as bigint)",
         pg: "select m.id, m.body from message_delivery d join message m on m.id = d.message_id
              where d.channel = $1 and d.may_digest > 0 and d.next_at_ms is not null
-               and d.state = 'held' order by d.message_id limit $2 for update of d skip locked",
+               and d.state = 'held' order by d.message_id limit cast($2 as bigint) for update of d skip locked",
     );
     let rows: Vec<(String, String)> = db!(conn, c => sqlx::query_as(sql)
         .bind(channel).bind(MEMBERS_MAX).fetch_all(&mut **c).await)?;

@@ -19,6 +19,7 @@ pub mod incidents;
 pub mod intents;
 pub mod joins;
 pub mod orders;
+mod orphans;
 pub mod outbox;
 pub mod plan;
 pub mod priority;
