@@ -25,10 +25,10 @@ use crate::audit::writer::Writer;
 use crate::clock::Clock;
 use crate::config::{PagerdutyDedup, Settings, TargetKind};
 use crate::incident::desks::Desks;
-use crate::incident::intake::Correlator;
+use crate::incident::intake::{Correlator, Flapping, Join, Words};
 use crate::incident::{DedupKey, Desk, Locate, Policy as Steps, pager, worker};
 use crate::ingest::reconcile::Reconciler;
-use crate::ingest::{self, Ingest, Intake};
+use crate::ingest::{self, Failing, Ingest, Intake};
 use crate::model::alert::Labels;
 use crate::model::tool::ToolSpec;
 use crate::notify::outbox::{self, Outbox};
@@ -141,6 +141,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         missed: ingest.missed(),
         watchdog: reconcile::watchdog(&settings)?,
         poll: Duration::from_millis(settings.worker.poll_ms),
+        failing: Failing::default(),
     };
     let reload = Reload::new(parts, &policy, Arc::clone(&desks), Arc::clone(&due));
     let outbox = Outbox {
@@ -148,6 +149,8 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         clock: clock.clone(),
         channels: outside::channels(&settings)?,
         scope: settings.scope.clone(),
+        public_url: settings.public_url(),
+        digests: outside::digests(&settings),
         give_up_after_ms: seconds(settings.notify.retry_max_s),
     };
     let checkpoints = outside::checkpoints(&settings, &store, &clock);
@@ -382,22 +385,39 @@ fn budget(settings: &Settings) -> Budget {
         tokens_per_incident: signed(budgets.tokens_per_incident),
         ms_per_incident: seconds(budgets.seconds_per_incident),
         tokens_per_day: signed(budgets.tokens_per_day),
+        reserve_percent: i64::from(budgets.reserve_percent),
         #[expect(clippy::cast_possible_truncation, reason = "a day's money is far below 2^63")]
         cost_micros_per_day: budgets.money_per_day.map(|money| (money * 1e6) as i64),
     }
 }
 
 fn correlator(settings: &Settings, desks: &Arc<Desks>) -> Result<Correlator> {
-    let locate = locate_by(desks);
+    let (locate, of_level) = (locate_by(desks), Arc::clone(desks));
     let deadlines = &settings.notify.deadlines;
+    let steps = steps(settings)?;
+    let joins = settings.ingest.join.iter().map(|rule| Join {
+        labels: rule.labels.clone(),
+        within_ms: seconds(rule.within_s),
+        alerts_max: i64::from(rule.alerts_max),
+        targets_max: i64::from(rule.targets_max),
+    });
     Ok(Correlator {
         by: settings.ingest.correlate_by.clone(),
+        joins: joins.collect(),
+        flapping: Flapping {
+            times: i64::from(settings.ingest.flapping.times),
+            within_ms: seconds(settings.ingest.flapping.within_s),
+        },
         severity_label: settings.ingest.severity_label.clone(),
         ignore: reconcile::ignored(settings)?,
         reopen_within_ms: seconds(settings.ingest.reopen_within_s),
         critical_page_ms: seconds(deadlines.critical_within_s),
         warning_page_ms: seconds(deadlines.warning_within_s),
         locate: Arc::new(move |labels: &Labels| locate(&[labels])),
+        level: Arc::new(move |labels: &Labels| {
+            of_level.current().gate.checker.granted(&[labels]).autonomy
+        }),
+        words: Words { public_url: steps.public_url, dedup: steps.dedup },
     })
 }
 

@@ -9,6 +9,7 @@ mod alive;
 mod alertmanager;
 mod audit;
 mod channels;
+mod storms;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ impl Settings {
         checks.http(self);
         checks.store_and_worker(self);
         checks.ingest(self);
+        checks.storms(self);
         checks.sources(self);
         checks.model(self);
         checks.budgets(self);

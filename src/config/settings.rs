@@ -12,6 +12,7 @@ mod clients;
 mod ingest;
 mod model;
 mod notify;
+mod storms;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ pub use notify::{
     DeadlineSettings, EmailSecurity, EmailSettings, NotifySettings, PagerdutyDedup,
     PagerdutySettings, SlackSettings,
 };
+pub use storms::{DigestSettings, FlappingSettings, JoinRule};
 
 /// The whole configuration of one process.
 #[derive(Debug, Clone, Deserialize)]

@@ -114,6 +114,8 @@ pub(super) fn react(case: &Case, event: &Entry) -> Reaction {
         | Entry::AlertSilenced { .. }
         | Entry::SilenceEnded { .. }
         | Entry::AlertHeardLate { .. } => pipeline::react(case, event),
+        // They say more of an alert that fires.
+        Entry::Joined { .. } | Entry::Flapping { .. } => Reaction::Fold,
         Entry::Decided { action_id, .. } | Entry::Counted { action_id, .. } => {
             match case.action(*action_id).map(|a| a.state) {
                 Some(ActionState::Awaiting) => Reaction::Fold,

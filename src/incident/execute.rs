@@ -8,7 +8,7 @@ use super::advance::{Stepped, commit, page_due};
 use super::draft::{Draft, Known, Next, bounded_data};
 use super::reconsider::asks_more;
 use super::wait::Wait;
-use super::{Desk, announce, breaker, wait};
+use super::{Desk, announce, breaker, flapping, wait};
 use crate::action::gate::{Facts, Judged, NotRun};
 use crate::model::action::{Action, ActionState, Proposal, Wanted};
 use crate::model::ids::ActionId;
@@ -157,7 +157,8 @@ async fn judge_again(
 ) -> Result<Result<Judged, Withdrawn>, Error> {
     let proposal = &action.proposal;
     let facts = desk.facts(&draft.case);
-    let judged = desk.gate.judge_write(&facts, proposal).await?;
+    let asked = flapping::judged_as(&draft.case, proposal, desk.clock.now_ms());
+    let judged = desk.gate.judge_write(&facts, &asked).await?;
     let record = judged.verdict.record();
     let before = action.verdict.as_ref().map(|verdict| verdict.rules_version.as_str());
     let given = action.verdict.as_ref().map(|verdict| &verdict.approvals);

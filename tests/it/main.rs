@@ -27,4 +27,5 @@ mod reconcile;
 mod schedule;
 mod spine;
 mod store;
+mod storms;
 mod web;
