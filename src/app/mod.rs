@@ -4,9 +4,12 @@
 //! listener before it is known who may connect.
 
 mod journal;
+mod exchange;
 pub mod outside;
 pub mod policy;
 pub mod reload;
+
+pub use journal::process;
 
 use crate::action::gate::Gate;
 use crate::action::halt_file::HaltFile;
@@ -17,7 +20,7 @@ use crate::agent::runbook::Follower;
 use crate::agent::{Mind, Minds};
 use crate::audit::writer::Writer;
 use crate::clock::Clock;
-use crate::config::{PagerdutyDedup, Settings, TargetKind};
+use crate::config::{PagerdutyDedup, Settings, Source, TargetKind};
 use crate::incident::desks::Desks;
 use crate::incident::intake::Correlator;
 use crate::incident::{DedupKey, Desk, Locate, Policy as Steps, pager, worker};
@@ -25,6 +28,7 @@ use crate::ingest::{self, Ingest, Intake};
 use crate::model::alert::Labels;
 use crate::model::matcher::Matcher;
 use crate::model::tool::ToolSpec;
+use crate::notify::Channel;
 use crate::notify::outbox::{self, Outbox};
 use crate::redact::Redactor;
 use crate::safety::checker::Checker;
@@ -37,9 +41,10 @@ use crate::tasks::Tasks;
 use crate::tools::{self, Deps, Register};
 use crate::web::HaltFileLook;
 use anyhow::{Context, Result, anyhow};
+use exchange::Exchange;
 use policy::Policy;
 use regex::Regex;
-use reload::Reload;
+use reload::{Outside, Reload};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -76,6 +81,8 @@ pub struct Instead {
     pub clock: Option<Clock>,
     /// The mind that investigations start with.
     pub mind: Option<Arc<dyn Mind>>,
+    /// Where the settings were read from, to read them again.
+    pub source: Option<Source>,
 }
 
 /// Builds everything; nothing runs yet.
@@ -92,9 +99,10 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     let mappings = mappings(&settings)?;
     let due = Arc::new(Notify::new());
     let ingest = Ingest::new(store.clone(), clock.clone(), redactor.clone());
+    let given = instead.mind.is_some();
     let mind = match instead.mind {
         Some(mind) => Some(mind),
-        None => outside::model(&settings)?.map(|model| Arc::new(model) as Arc<dyn Mind>),
+        None => model(&settings)?,
     };
     let parts = Parts {
         settings: settings.clone(),
@@ -103,6 +111,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         redactor: redactor.clone(),
         mappings,
         mind,
+        mind_is_given: given,
     };
     let desks = Arc::new(Desks::new(desk(&parts, &policy)?));
     let intake = Intake {
@@ -113,11 +122,14 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         due: Arc::clone(&due),
         poll: Duration::from_millis(settings.worker.poll_ms),
     };
-    let reload = Reload::new(parts, &policy, Arc::clone(&desks), Arc::clone(&due));
+    let channels: Vec<Arc<Exchange>> =
+        outside::channels(&settings)?.into_iter().map(|one| Arc::new(Exchange::new(one))).collect();
+    let outside = Outside { source: instead.source, channels: channels.clone() };
+    let reload = Reload::new(parts, outside, &policy, Arc::clone(&desks), Arc::clone(&due));
     let outbox = Outbox {
         store: store.clone(),
         clock: clock.clone(),
-        channels: outside::channels(&settings)?,
+        channels: channels.into_iter().map(|one| one as Arc<dyn Channel>).collect(),
         scope: settings.scope.clone(),
         give_up_after_ms: seconds(settings.notify.retry_max_s),
     };
@@ -233,12 +245,34 @@ struct Parts {
     redactor: Redactor,
     mappings: Vec<Mapping>,
     mind: Option<Arc<dyn Mind>>,
+    /// Not made from the settings.
+    mind_is_given: bool,
+}
+
+impl Parts {
+    /// The same with other secrets, for what is made of parts from here on.
+    fn with(&self, settings: Settings) -> Result<Self> {
+        let mind = if self.mind_is_given { self.mind.clone() } else { model(&settings)? };
+        Ok(Self {
+            settings,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            redactor: self.redactor.clone(),
+            mappings: self.mappings.clone(),
+            mind,
+            mind_is_given: self.mind_is_given,
+        })
+    }
+}
+
+fn model(settings: &Settings) -> Result<Option<Arc<dyn Mind>>> {
+    Ok(outside::model(settings)?.map(|model| Arc::new(model) as Arc<dyn Mind>))
 }
 
 /// Builds a desk under a policy. Nothing in it is shared with a desk under another policy but the
 /// parts.
 fn desk(parts: &Parts, policy: &Policy) -> Result<Desk> {
-    let Parts { settings, store, clock, redactor, mappings, mind } = parts;
+    let Parts { settings, store, clock, redactor, mappings, mind, .. } = parts;
     let mappings = mappings.clone();
     let inventory: Arc<dyn Inventory> = policy.inventory.clone();
     let prometheus = outside::prometheus(settings)?;

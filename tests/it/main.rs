@@ -5,6 +5,8 @@
 mod support;
 
 mod approvals;
+mod backup;
+mod backup_docs;
 mod bad_config;
 #[path = "../chaos/mod.rs"]
 mod chaos;
@@ -22,6 +24,8 @@ mod orders;
 mod policy;
 mod promises;
 mod real_prometheus;
+mod secrets_reload;
 mod spine;
 mod store;
+mod upgrade;
 mod web;
