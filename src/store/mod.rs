@@ -25,6 +25,7 @@ pub mod plan;
 mod postgres_tools;
 pub mod replicas;
 pub mod restore;
+pub mod schedules;
 pub mod schema;
 pub mod sessions;
 pub mod step;

@@ -24,6 +24,7 @@ mod orders;
 mod policy;
 mod promises;
 mod real_prometheus;
+mod schedule;
 mod secrets_reload;
 mod spine;
 mod store;

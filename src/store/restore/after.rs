@@ -106,6 +106,12 @@ async fn end_leases(conn: &mut Conn<'_>) -> Result<(), Error> {
     .await?;
     count(conn, "update checkpoint set lease_owner = null, lease_until_ms = null").await?;
     count(conn, "delete from replica").await?;
+    count(
+        conn,
+        "update schedule set owner = null, lease_until_ms = null, turn = turn + 1
+         where owner is not null",
+    )
+    .await?;
     Ok(())
 }
 
