@@ -280,7 +280,7 @@ async fn into_postgres(
 }
 
 async fn refuse_when_served(connection: &mut PgConnection, place: &str) -> Result<(), Error> {
-    let mut others = 0;
+    let mut others = 0_i64;
     for _ in 0..LOOKS {
         (others,) = sqlx::query_as(
             "select count(*) from pg_catalog.pg_stat_activity
