@@ -23,7 +23,7 @@ use watchkeeper::store::step::Announcement;
 use watchkeeper::store::switches::Switch;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
-/// Looks at a Postgres that takes a while to notice that a connection has gone.
+/// Looks at a place that takes a moment to notice that its server has gone.
 const LOOKS_MAX: usize = 400;
 
 fn order(world: &World, file: &Path, replace: Replace) -> Order {
@@ -40,7 +40,10 @@ fn order(world: &World, file: &Path, replace: Replace) -> Order {
 async fn restored(ground: &Ground, order: &Order) -> Result<Restored, Error> {
     for _ in 0..LOOKS_MAX {
         match restore(&ground.location(), order).await {
-            Err(Error::Conflict(why)) if why.contains("stop every replica") => {
+            // A folder stays locked while a child that another test makes is about to be one.
+            Err(Error::Conflict(why))
+                if why.contains("stop every replica") || why.contains("another process uses") =>
+            {
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
             done => return done,

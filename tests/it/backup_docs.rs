@@ -68,7 +68,9 @@ impl Host {
         host.home.run(&["init", "--yes"]).await.ok();
         for file in std::fs::read_dir(root.join("config")).unwrap() {
             let file = file.unwrap();
-            std::fs::copy(file.path(), root.join("etc").join(file.file_name())).unwrap();
+            if file.path().is_file() {
+                std::fs::copy(file.path(), root.join("etc").join(file.file_name())).unwrap();
+            }
         }
         let port = crate::support::real::free_port();
         host.home.write("etc/watchkeeper.yaml", &format!("listen: 127.0.0.1:{port}\n"));
