@@ -134,11 +134,14 @@ async fn work(
 ) {
     let stop = tasks.stopping();
     lost.mark_unchanged();
+    // A step that fails leaves none, so that the next one begins with what is stored.
+    let mut known = None;
     let given_back = loop {
         // Each step begins with the policy in force and ends with the same.
         let desk = &desks.current();
+        let step = Box::pin(advance(desk, &lease, known.take()));
         let step = tokio::select! {
-            step = AssertUnwindSafe(Box::pin(advance(desk, &lease))).catch_unwind() => step,
+            step = AssertUnwindSafe(step).catch_unwind() => step,
             _ = lost.changed() => {
                 tracing::warn!(incident.id = %lease.incident_id, "lease lost, the step is dropped");
                 crew.abandon(lease);
@@ -147,6 +150,10 @@ async fn work(
         };
         // The panic itself is logged where it happens.
         let step = step.unwrap_or_else(|_| Err(Error::Corrupt("a step panicked".into())));
+        let step = step.map(|(next, left)| {
+            known = Some(left);
+            next
+        });
         if step.is_ok() {
             crew.went_well(lease.incident_id);
             crash::at(Point::AfterStep);

@@ -6,7 +6,7 @@
 
 use super::plan::address;
 use super::writer::{self, Job, Queues};
-use super::{Error, deliveries, files, schema};
+use super::{Error, deliveries, files, orphans, schema};
 use crate::model::ids::DeliveryId;
 use crate::tasks::Tasks;
 use futures::future::BoxFuture;
@@ -84,12 +84,17 @@ pub(super) fn chunks<T>(rows: &[T]) -> impl Iterator<Item = &[T]> {
 
 /// `($1, $2), ($3, $4)`, for that many rows and columns.
 pub(super) fn values(rows: usize, columns: usize) -> String {
+    values_after(0, rows, columns)
+}
+
+/// The same with numbers that begin after `used`.
+pub(super) fn values_after(used: usize, rows: usize, columns: usize) -> String {
     let mut sql = String::with_capacity(rows * columns * 6);
     for row in 0..rows {
         sql.push_str(if row == 0 { "(" } else { ", (" });
         for column in 1..=columns {
             let comma = if column == 1 { "" } else { ", " };
-            let _ = write!(sql, "{comma}${}", row * columns + column);
+            let _ = write!(sql, "{comma}${}", used + row * columns + column);
         }
         sql.push(')');
     }
@@ -287,9 +292,11 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
         .connect_with(options.clone())
         .await
         .map_err(|error| Error::Unavailable(format!("cannot open {}: {error}", file.display())))?;
-    let mut connection = write.acquire().await?;
-    let place = file.display().to_string();
-    schema::bring_up_to_date(&mut Conn::Lite(&mut connection), &place).await?;
+    let mut connection = write.acquire().await?.detach();
+    let mut conn = Conn::Lite(&mut connection);
+    schema::bring_up_to_date(&mut conn, &file.display().to_string()).await?;
+    // The lock on the folder proves that whoever held these is gone.
+    orphans::free(&mut conn).await?;
     let read = SqlitePoolOptions::new()
         .max_connections(3)
         .min_connections(0)
@@ -300,7 +307,7 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
     let (acks, ack_queue) = mpsc::channel(QUEUE_MAX);
     let (jobs, job_queue) = mpsc::channel(QUEUE_MAX);
     let queues = Queues { acks: ack_queue, jobs: job_queue };
-    tasks.spawn(writer::run(connection.detach(), queues, tasks.stopping()));
+    tasks.spawn(writer::run(connection, queues, tasks.stopping()));
     Ok(Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: Some(lock) })))
 }
 

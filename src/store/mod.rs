@@ -20,6 +20,7 @@ pub mod inbox;
 pub mod incidents;
 pub mod intents;
 pub mod orders;
+mod orphans;
 pub mod outbox;
 pub mod plan;
 mod postgres_tools;
