@@ -91,10 +91,18 @@ impl Source {
     }
 }
 
-/// Those that stand in clients which can be exchanged. The others are part of an open database and
-/// of a chain of checkpoints.
+/// Those that stand in clients which can be exchanged. The others are part of an open database, of
+/// a chain of checkpoints, or of what watches over the process.
+const RENEWABLE: [&str; 5] = [
+    "prometheus.client.",
+    "notify.slack.",
+    "notify.pagerduty.",
+    "notify.email.",
+    "model.endpoints.",
+];
+
 fn renewable(path: &str) -> bool {
-    !path.starts_with("store.") && !path.starts_with("audit.")
+    RENEWABLE.iter().any(|section| path.starts_with(section))
 }
 
 /// The service that a setting belongs to.

@@ -6,13 +6,13 @@
 
 use super::plan::address;
 use super::writer::{self, Job, Queues};
-use super::{Error, deliveries, files, orphans, schema};
+use super::{Error, deliveries, files, opening, orphans, schema};
 use crate::model::ids::DeliveryId;
 use crate::tasks::Tasks;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::Value;
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -185,6 +185,14 @@ impl Store {
         }
     }
 
+    /// How to connect to the server, where there is one.
+    pub(super) fn postgres(&self) -> Option<PgConnectOptions> {
+        match &*self.0 {
+            Engine::Lite { .. } => None,
+            Engine::Pg { pool, .. } => Some((*pool.connect_options()).clone()),
+        }
+    }
+
     /// Runs `work` in one transaction; when it answers `Ok`, everything it wrote is on disk.
     pub async fn write<T, F>(&self, work: F) -> Result<T, Error>
     where
@@ -288,10 +296,9 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
         .busy_timeout(Duration::from_secs(5))
         .statement_cache_capacity(200);
     let single = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
-    let write = single
-        .connect_with(options.clone())
-        .await
-        .map_err(|error| Error::Unavailable(format!("cannot open {}: {error}", file.display())))?;
+    let write = single.connect_with(options.clone()).await.map_err(|error| {
+        opening::of_file(&error, format!("cannot open {}: {error}", file.display()))
+    })?;
     let mut connection = write.acquire().await?.detach();
     let mut conn = Conn::Lite(&mut connection);
     schema::bring_up_to_date(&mut conn, &file.display().to_string()).await?;
@@ -341,7 +348,8 @@ pub(super) async fn read_postgres(url: &SecretString) -> Result<Store, Error> {
 /// however it ends.
 pub(super) fn lock(folder: &Path) -> Result<File, Error> {
     let cannot = |error: std::io::Error| {
-        Error::Unavailable(format!("cannot use the data folder {}: {error}", folder.display()))
+        let said = format!("cannot use the data folder {}: {error}", folder.display());
+        opening::of_folder(&error, said)
     };
     files::make_private_folder(folder).map_err(cannot)?;
     let path = folder.join("watchkeeper.lock");
@@ -371,7 +379,8 @@ async fn open_postgres(
             Box::pin(async move { connection.execute(SESSION).await.map(|_| ()) })
         })
         .connect_with(options.clone())
-        .await?;
+        .await
+        .map_err(opening::of_server)?;
     refuse_unsafe_postgres(&pool).await?;
     // Replicas wait here for the first one, without the limits of a session.
     let mut connection = PgConnection::connect_with(&options).await?;

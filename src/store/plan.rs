@@ -112,7 +112,7 @@ async fn of_postgres(url: &SecretString) -> Result<Plan, Error> {
 /// How to reach a Postgres, and what it is called in messages.
 pub(super) fn address(url: &SecretString) -> Result<(PgConnectOptions, String), Error> {
     let options = PgConnectOptions::from_str(url.expose_secret())
-        .map_err(|_| Error::Unavailable("DATABASE_URL is not a Postgres address".into()))?
+        .map_err(|_| Error::Conflict("DATABASE_URL is not a Postgres address".into()))?
         .application_name("watchkeeper");
     let database = options.get_database().unwrap_or(options.get_username());
     let place = format!("{}:{}/{database}", options.get_host(), options.get_port());

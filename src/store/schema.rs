@@ -3,9 +3,9 @@
 //! In: a connection. Out: a database at this program's schema or a later one that it fits, or a
 //! sentence that says what to run. Never: a write on a database that is not understood.
 
-use super::Error;
 use super::db::{Conn, db, dialect};
 use super::effects::{Effect, created, effects};
+use super::{Error, opening};
 use sqlx::migrate::Migrator;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -167,8 +167,7 @@ pub(super) async fn migrate_restored(conn: &mut Conn<'_>, place: &str) -> Result
     if pending.is_empty() {
         return Ok(());
     }
-    db!(conn, c => MIGRATIONS.run(&mut **c).await)
-        .map_err(|error| Error::Unavailable(error.to_string()))
+    db!(conn, c => MIGRATIONS.run(&mut **c).await).map_err(opening::of_tables)
 }
 
 /// Applies the migrations that a database lacks.
@@ -178,7 +177,6 @@ pub(super) async fn migrate_restored(conn: &mut Conn<'_>, place: &str) -> Result
 /// between, as replicas wait for each other here.
 pub(super) async fn bring_up_to_date(conn: &mut Conn<'_>, place: &str) -> Result<(), Error> {
     find(conn).await?.refuse(place)?;
-    db!(conn, c => MIGRATIONS.run(&mut **c).await)
-        .map_err(|error| Error::Unavailable(error.to_string()))?;
+    db!(conn, c => MIGRATIONS.run(&mut **c).await).map_err(opening::of_tables)?;
     find(conn).await?.refuse(place)
 }
