@@ -13,6 +13,7 @@ mod chaos;
 mod cli;
 mod clients;
 mod demo;
+mod deploy;
 mod faults;
 mod guards;
 mod house;
