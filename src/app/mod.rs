@@ -5,6 +5,7 @@
 
 mod heartbeat;
 mod journal;
+mod exchange;
 mod last_resort;
 pub mod outside;
 mod patience;
@@ -13,6 +14,8 @@ pub mod pulse;
 mod reconcile;
 pub mod reload;
 mod steadiness;
+
+pub use journal::process;
 
 use crate::action::gate::Gate;
 use crate::action::halt_file::HaltFile;
@@ -23,7 +26,7 @@ use crate::agent::runbook::Follower;
 use crate::agent::{Mind, Minds};
 use crate::audit::writer::Writer;
 use crate::clock::Clock;
-use crate::config::{PagerdutyDedup, Settings, TargetKind};
+use crate::config::{PagerdutyDedup, Settings, Source, TargetKind};
 use crate::incident::desks::Desks;
 use crate::incident::intake::{Correlator, Flapping, Join, Words};
 use crate::incident::{DedupKey, Desk, Locate, Policy as Steps, pager, worker};
@@ -31,6 +34,7 @@ use crate::ingest::reconcile::Reconciler;
 use crate::ingest::{self, Failing, Ingest, Intake};
 use crate::model::alert::Labels;
 use crate::model::tool::ToolSpec;
+use crate::notify::Channel;
 use crate::notify::outbox::{self, Outbox};
 use crate::redact::Redactor;
 use crate::safety::checker::Checker;
@@ -43,12 +47,13 @@ use crate::tasks::Tasks;
 use crate::tools::{self, Deps, Register};
 use crate::web::{HaltFileLook, TroubleLook};
 use anyhow::{Context, Result, anyhow};
+use exchange::Exchange;
 use heartbeat::Heartbeat;
 use last_resort::LastResort;
 use policy::Policy;
 use pulse::Pulse;
 use regex::Regex;
-use reload::Reload;
+use reload::{Outside, Reload};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -91,6 +96,8 @@ pub struct Instead {
     pub clock: Option<Clock>,
     /// The mind that investigations start with.
     pub mind: Option<Arc<dyn Mind>>,
+    /// Where the settings were read from, to read them again.
+    pub source: Option<Source>,
     pub away: Away,
 }
 
@@ -117,9 +124,10 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     let mappings = mappings(&settings)?;
     let due = Arc::new(Notify::new());
     let ingest = Ingest::new(store.clone(), clock.clone(), redactor.clone());
+    let given = instead.mind.is_some();
     let mind = match instead.mind {
         Some(mind) => Some(mind),
-        None => outside::model(&settings)?.map(|model| Arc::new(model) as Arc<dyn Mind>),
+        None => model(&settings)?,
     };
     let hurry = CancellationToken::new();
     let parts = Parts {
@@ -130,6 +138,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         redactor: redactor.clone(),
         mappings,
         mind,
+        mind_is_given: given,
     };
     let desks = Arc::new(Desks::new(desk(&parts, &policy)?));
     let intake = Intake {
@@ -143,11 +152,14 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         poll: Duration::from_millis(settings.worker.poll_ms),
         failing: Failing::default(),
     };
-    let reload = Reload::new(parts, &policy, Arc::clone(&desks), Arc::clone(&due));
+    let channels: Vec<Arc<Exchange>> =
+        outside::channels(&settings)?.into_iter().map(|one| Arc::new(Exchange::new(one))).collect();
+    let outside = Outside { source: instead.source, channels: channels.clone() };
+    let reload = Reload::new(parts, outside, &policy, Arc::clone(&desks), Arc::clone(&due));
     let outbox = Outbox {
         store: store.clone(),
         clock: clock.clone(),
-        channels: outside::channels(&settings)?,
+        channels: channels.into_iter().map(|one| one as Arc<dyn Channel>).collect(),
         scope: settings.scope.clone(),
         public_url: settings.public_url(),
         digests: outside::digests(&settings),
@@ -308,12 +320,35 @@ struct Parts {
     redactor: Redactor,
     mappings: Vec<Mapping>,
     mind: Option<Arc<dyn Mind>>,
+    /// Not made from the settings.
+    mind_is_given: bool,
+}
+
+impl Parts {
+    /// The same with other secrets, for what is made of parts from here on.
+    fn with(&self, settings: Settings) -> Result<Self> {
+        let mind = if self.mind_is_given { self.mind.clone() } else { model(&settings)? };
+        Ok(Self {
+            hurry: self.hurry.clone(),
+            settings,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            redactor: self.redactor.clone(),
+            mappings: self.mappings.clone(),
+            mind,
+            mind_is_given: self.mind_is_given,
+        })
+    }
+}
+
+fn model(settings: &Settings) -> Result<Option<Arc<dyn Mind>>> {
+    Ok(outside::model(settings)?.map(|model| Arc::new(model) as Arc<dyn Mind>))
 }
 
 /// Builds a desk under a policy. Nothing in it is shared with a desk under another policy but the
 /// parts.
 fn desk(parts: &Parts, policy: &Policy) -> Result<Desk> {
-    let Parts { hurry, settings, store, clock, redactor, mappings, mind } = parts;
+    let Parts { hurry, settings, store, clock, redactor, mappings, mind, .. } = parts;
     let mappings = mappings.clone();
     let inventory: Arc<dyn Inventory> = policy.inventory.clone();
     let prometheus = outside::prometheus(settings)?;

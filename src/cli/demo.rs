@@ -135,7 +135,7 @@ async fn play(
         token: stage.webhook_token.clone(),
     };
     let metrics = telemetry::start_metrics().map_err(|why| anyhow!(why))?;
-    let Running { app, address, .. } = serve::start(settings, metrics, tasks).await?;
+    let Running { app, address, .. } = serve::start(settings, None, metrics, tasks).await?;
     let rules = include_str!("demo/rules.yaml");
     let monitor =
         Monitor::start(listener, stage.watched(), receiver, rules, journal.clone(), tasks)?;

@@ -1,10 +1,10 @@
 //! `watchkeeper serve`: the server, until it is told to stop.
 
-use super::{Global, block_on, settings};
+use super::{Global, block_on, sourced};
 use crate::app::reload::Reload;
 use crate::app::{self, App, Away, Instead};
 use crate::approval::people::People;
-use crate::config::{Environment, Settings};
+use crate::config::{Environment, Settings, Source};
 use crate::tasks::Tasks;
 use crate::{crash, telemetry, web};
 use anyhow::{Context, Result, anyhow};
@@ -20,12 +20,12 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub fn run(global: &Global) -> Result<ExitCode> {
-    let settings = settings(global)?;
+    let (settings, source) = sourced(global)?;
     telemetry::start_logs(&settings.log).map_err(|why| anyhow!(why))?;
     if let Some(text) = Environment::from_process().abort_at() {
         crash::arm(text).map_err(|why| anyhow!(why))?;
     }
-    block_on(serve(settings))
+    block_on(serve(settings, source))
 }
 
 /// A server that listens and works.
@@ -41,6 +41,7 @@ pub struct Running {
 /// What is wrong with the configuration, or what is missing to run.
 pub async fn start(
     settings: Settings,
+    source: Option<Source>,
     metrics: PrometheusHandle,
     tasks: &Tasks,
 ) -> Result<Running> {
@@ -49,7 +50,7 @@ pub async fn start(
     let serving = web::serve(&settings, people.clone(), tasks).await?;
     let address = serving.address;
     let away = Away::Wait;
-    let app = app::build(settings, Instead { away, ..Instead::default() }).await?;
+    let app = app::build(settings, Instead { source, away, ..Instead::default() }).await?;
     app.journal_start(away).await?;
     app.journal(people.clone(), tasks);
     app.start(tasks);
@@ -68,18 +69,19 @@ pub async fn start(
     Ok(Running { address, app, people })
 }
 
-async fn serve(settings: Settings) -> Result<ExitCode> {
+async fn serve(settings: Settings, source: Source) -> Result<ExitCode> {
     let metrics = telemetry::start_metrics().map_err(|why| anyhow!(why))?;
     let tasks = Tasks::default();
     // Listened for before anything else: unheard, the signal ends the process.
     let hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
-    let Running { address, app, people } = match start(settings, metrics, &tasks).await {
-        Ok(running) => running,
-        Err(error) => {
-            tasks.shut_down(PATIENCE).await;
-            return Err(error);
-        }
-    };
+    let Running { address, app, people } =
+        match start(settings, Some(source), metrics, &tasks).await {
+            Ok(running) => running,
+            Err(error) => {
+                tasks.shut_down(PATIENCE).await;
+                return Err(error);
+            }
+        };
     tracing::info!(
         %address,
         store = app.store.engine(),
@@ -101,7 +103,7 @@ async fn serve(settings: Settings) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Takes over changed policy files at each SIGHUP. What came of it is in the log and the metrics.
+/// Takes over changed policy files and secrets at each SIGHUP. What came of it is in the log and the metrics.
 async fn reload_on_hangup(reload: Arc<Reload>, mut hangups: Signal, stop: CancellationToken) {
     loop {
         tokio::select! {

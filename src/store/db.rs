@@ -4,12 +4,13 @@
 //! write connection, reads use a pool of their own. Postgres may be shared by many replicas.
 //! Never: a Postgres that answers before it has synced.
 
+use super::plan::address;
 use super::writer::{self, Job, Queues};
-use super::{Error, deliveries, opening, orphans};
+use super::{Error, deliveries, files, opening, orphans, schema};
 use crate::model::ids::DeliveryId;
 use crate::tasks::Tasks;
 use futures::future::BoxFuture;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
@@ -20,12 +21,9 @@ use sqlx::{Connection, Executor};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-
-pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Acknowledgements that may wait before load is shed, and as many other writes before their
 /// callers wait. At 10,000 writes a second this is under half a second of work.
@@ -163,10 +161,13 @@ impl Store {
     /// There is no database, or its tables are not those of this program.
     pub async fn open_read_only(location: &Location) -> Result<Self, Error> {
         let plan = super::plan::plan(location).await?;
-        if !plan.unknown.is_empty() || !plan.pending.is_empty() {
+        if let Some(why) = plan.refusal {
+            return Err(Error::Conflict(why));
+        }
+        if !plan.pending.is_empty() {
             let what = match plan.applied.is_empty() {
                 true => "holds nothing yet; `watchkeeper serve` or `migrate` makes its tables",
-                false => "belongs to another version; see `watchkeeper migrate --plan`",
+                false => "belongs to an older version; see `watchkeeper migrate --plan`",
             };
             return Err(Error::Conflict(format!("{} {what}", plan.place)));
         }
@@ -281,6 +282,10 @@ pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> 
 async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
     let lock = lock(folder)?;
     let file = folder.join("watchkeeper.db");
+    if !file.exists() {
+        // The log and the shared memory beside it get the same permissions from SQLite.
+        files::make_private(&file)?;
+    }
     let options = SqliteConnectOptions::new()
         .filename(&file)
         .create_if_missing(true)
@@ -294,10 +299,11 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
     let write = single.connect_with(options.clone()).await.map_err(|error| {
         opening::of_file(&error, format!("cannot open {}: {error}", file.display()))
     })?;
-    MIGRATIONS.run(&write).await.map_err(opening::of_tables)?;
     let mut connection = write.acquire().await?.detach();
+    let mut conn = Conn::Lite(&mut connection);
+    schema::bring_up_to_date(&mut conn, &file.display().to_string()).await?;
     // The lock on the folder proves that whoever held these is gone.
-    orphans::free(&mut Conn::Lite(&mut connection)).await?;
+    orphans::free(&mut conn).await?;
     let read = SqlitePoolOptions::new()
         .max_connections(3)
         .min_connections(0)
@@ -312,7 +318,7 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
     Ok(Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: Some(lock) })))
 }
 
-fn read_folder(folder: &Path) -> Store {
+pub(super) fn read_folder(folder: &Path) -> Store {
     // Without a log beside it the file is complete, and can be read without making one.
     let complete = !folder.join("watchkeeper.db-wal").exists();
     let options = SqliteConnectOptions::new()
@@ -326,11 +332,9 @@ fn read_folder(folder: &Path) -> Store {
     Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: None }))
 }
 
-async fn read_postgres(url: &SecretString) -> Result<Store, Error> {
-    let options = PgConnectOptions::from_str(url.expose_secret())
-        .map_err(|_| Error::Unavailable("DATABASE_URL is not a Postgres address".into()))?
-        .application_name("watchkeeper")
-        .options([("default_transaction_read_only", "on")]);
+pub(super) async fn read_postgres(url: &SecretString) -> Result<Store, Error> {
+    let (options, _) = address(url)?;
+    let options = options.options([("default_transaction_read_only", "on")]);
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(Duration::from_secs(5))
@@ -342,12 +346,12 @@ async fn read_postgres(url: &SecretString) -> Result<Store, Error> {
 
 /// Takes the folder for this process. The kernel gives the lock back when the process ends,
 /// however it ends.
-fn lock(folder: &Path) -> Result<File, Error> {
+pub(super) fn lock(folder: &Path) -> Result<File, Error> {
     let cannot = |error: std::io::Error| {
         let said = format!("cannot use the data folder {}: {error}", folder.display());
         opening::of_folder(&error, said)
     };
-    std::fs::create_dir_all(folder).map_err(cannot)?;
+    files::make_private_folder(folder).map_err(cannot)?;
     let path = folder.join("watchkeeper.lock");
     let file =
         File::options().create(true).truncate(false).write(true).open(&path).map_err(cannot)?;
@@ -367,9 +371,7 @@ async fn open_postgres(
     connections_max: u32,
     tasks: &Tasks,
 ) -> Result<Store, Error> {
-    let options = PgConnectOptions::from_str(url.expose_secret())
-        .map_err(|_| Error::Conflict("DATABASE_URL is not a Postgres address".into()))?
-        .application_name("watchkeeper");
+    let (options, place) = address(url)?;
     let pool = PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(Duration::from_secs(5))
@@ -382,7 +384,7 @@ async fn open_postgres(
     refuse_unsafe_postgres(&pool).await?;
     // Replicas wait here for the first one, without the limits of a session.
     let mut connection = PgConnection::connect_with(&options).await?;
-    MIGRATIONS.run(&mut connection).await.map_err(opening::of_tables)?;
+    schema::bring_up_to_date(&mut Conn::Pg(&mut connection), &place).await?;
     connection.close().await?;
     let (acks, queue) = mpsc::channel(QUEUE_MAX);
     tasks.spawn(deliveries::batch_on_postgres(pool.clone(), queue, tasks.stopping()));

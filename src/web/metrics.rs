@@ -149,6 +149,8 @@ fn of_policy(out: &mut String, deps: &Deps) {
     let in_force = deps.policy.in_force();
     let version = format!("{{version=\"{}\"}}", in_force.rules_version);
     gauge(out, "watchkeeper_rules_info", &version, 1.0);
+    let hash = format!("{{hash=\"{}\"}}", in_force.config_hash);
+    gauge(out, "watchkeeper_config_info", &hash, 1.0);
     let successful = f64::from(u8::from(in_force.broken.is_none()));
     gauge(out, "watchkeeper_config_last_reload_successful", "", successful);
     let loaded = seconds(in_force.loaded_at_ms);

@@ -5,12 +5,15 @@
 mod support;
 
 mod approvals;
+mod backup;
+mod backup_docs;
 mod bad_config;
 #[path = "../chaos/mod.rs"]
 mod chaos;
 mod cli;
 mod clients;
 mod demo;
+mod deploy;
 mod faults;
 mod guards;
 mod house;
@@ -25,7 +28,9 @@ mod promises;
 mod real_prometheus;
 mod reconcile;
 mod schedule;
+mod secrets_reload;
 mod spine;
 mod store;
 mod storms;
+mod upgrade;
 mod web;
