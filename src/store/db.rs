@@ -4,7 +4,7 @@
 //! write connection, reads use a pool of their own. Postgres may be shared by many replicas.
 //! Never: a Postgres that answers before it has synced.
 
-use super::writer::{self, Job, Queues};
+use super::writer::{self, Job, Opening, Queues};
 use super::{Error, deliveries, orphans};
 use crate::model::ids::DeliveryId;
 use crate::tasks::Tasks;
@@ -190,13 +190,32 @@ impl Store {
         T: Send + 'static,
         F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
+        self.write_opening(|conn, opening| {
+            Box::pin(async move {
+                writer::open(conn, opening).await?;
+                work(conn).await
+            })
+        })
+        .await
+    }
+
+    /// The same for work that sends the opening itself, which saves a message to SQLite's thread.
+    pub(super) async fn write_opening<T, F>(&self, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'c, 'd> FnOnce(&'c mut Conn<'d>, Opening) -> BoxFuture<'c, Result<T, Error>>
+            + Send
+            + 'static,
+    {
         match &*self.0 {
             Engine::Lite { jobs, .. } => {
                 let (job, answer) = writer::job(work);
                 jobs.send(job).await.map_err(|_| stopped())?;
                 answer.await.map_err(|_| unanswered())?
             }
-            Engine::Pg { pool, .. } => in_time(write_on_postgres(pool, work)).await,
+            Engine::Pg { pool, .. } => {
+                in_time(write_on_postgres(pool, |conn| work(conn, ""))).await
+            }
         }
     }
 

@@ -6,6 +6,7 @@ mod support;
 
 mod approvals;
 mod bad_config;
+mod carried;
 #[path = "../chaos/mod.rs"]
 mod chaos;
 mod cli;
