@@ -4,6 +4,7 @@
 //! write connection, reads use a pool of their own. Postgres may be shared by many replicas.
 //! Never: a Postgres that answers before it has synced.
 
+use super::readers::Readers;
 use super::writer::{self, Job, Opening, Queues};
 use super::{Error, deliveries, orphans};
 use crate::model::ids::DeliveryId;
@@ -13,8 +14,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection, Executor};
 use std::fmt::Write as _;
@@ -31,8 +31,14 @@ pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrat
 /// callers wait. At 10,000 writes a second this is under half a second of work.
 const QUEUE_MAX: usize = 4096;
 
+/// Connections that read SQLite while one writes.
+const READERS: usize = 3;
+
 /// Longest wait for Postgres, queueing for a connection and for locks included.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// A connection that was idle for longer is asked whether it is alive before it is used.
+const IDLE_TRUSTED: Duration = Duration::from_secs(1);
 
 /// What bounds the harm that one replica can do to the others: a replica that hangs with a row
 /// locked would otherwise hold up their intake until the kernel gives its connection up.
@@ -128,7 +134,7 @@ enum Engine {
     Lite {
         acks: mpsc::Sender<deliveries::Ack>,
         jobs: mpsc::Sender<Box<dyn Job>>,
-        read: SqlitePool,
+        read: Readers,
         /// Absent where nothing is written.
         _lock: Option<File>,
     },
@@ -226,10 +232,7 @@ impl Store {
         F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send,
     {
         match &*self.0 {
-            Engine::Lite { read, .. } => {
-                let mut connection = read.acquire().await?;
-                work(&mut Conn::Lite(&mut connection)).await
-            }
+            Engine::Lite { read, .. } => read.read(work).await,
             Engine::Pg { pool, .. } => {
                 in_time(async {
                     let mut connection = pool.acquire().await?;
@@ -310,13 +313,7 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
     let mut connection = write.acquire().await?.detach();
     // The lock on the folder proves that whoever held these is gone.
     orphans::free(&mut Conn::Lite(&mut connection)).await?;
-    let read = SqlitePoolOptions::new()
-        .max_connections(3)
-        .min_connections(0)
-        .acquire_timeout(Duration::from_secs(5))
-        // A connection to a file does not go stale; asking each time would double most reads.
-        .test_before_acquire(false)
-        .connect_lazy_with(options.read_only(true).create_if_missing(false));
+    let read = Readers::new(options.read_only(true).create_if_missing(false), READERS);
     let (acks, ack_queue) = mpsc::channel(QUEUE_MAX);
     let (jobs, job_queue) = mpsc::channel(QUEUE_MAX);
     let queues = Queues { acks: ack_queue, jobs: job_queue };
@@ -332,7 +329,7 @@ fn read_folder(folder: &Path) -> Store {
         .read_only(true)
         .immutable(complete)
         .busy_timeout(Duration::from_secs(5));
-    let read = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
+    let read = Readers::new(options, 1);
     // Nobody listens at the other ends, so a write is told that the writer has stopped.
     let ((acks, _), (jobs, _)) = (mpsc::channel(1), mpsc::channel(1));
     Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: None }))
@@ -384,6 +381,16 @@ async fn open_postgres(
     let pool = PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(Duration::from_secs(5))
+        // Asking each connection before each use would double the round trips of most of them.
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for > IDLE_TRUSTED {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .after_connect(|connection, _| {
             Box::pin(async move { connection.execute(SESSION).await.map(|_| ()) })
         })

@@ -20,6 +20,7 @@ pub mod orders;
 mod orphans;
 pub mod outbox;
 pub mod plan;
+mod readers;
 pub mod replicas;
 pub mod schedules;
 pub mod sessions;

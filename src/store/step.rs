@@ -14,6 +14,7 @@ use crate::model::incident::State;
 use crate::model::message::Message;
 use crate::model::timeline::{Entry, Stored, Usage};
 use futures::TryStreamExt as _;
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Either, Executor as _, Row as _};
 
@@ -129,6 +130,9 @@ async fn commit(
         Conn::Lite(c) if links.len() <= AT_ONCE_MAX => {
             move_at_once(c, step, &stream, &links, opening).await?
         }
+        Conn::Pg(c) if (1..=AT_ONCE_MAX).contains(&links.len()) => {
+            (move_on_postgres(c, step, &stream, &links).await?, None)
+        }
         Conn::Lite(_) | Conn::Pg(_) => {
             writer::open(conn, opening).await?;
             (move_on(conn, step, &stream, &links).await?, None)
@@ -176,7 +180,7 @@ async fn commit(
     Ok(Committed { stored: links.into_iter().map(Link::stored).collect(), inbox, used })
 }
 
-/// Entries of a step that go to SQLite in one message; most steps have one or two.
+/// Entries of a step that go along with its move in one message; most steps have one or two.
 const AT_ONCE_MAX: usize = 8;
 
 /// Moves the row if the lease and the timeline are still those of the step, and locks it.
@@ -232,6 +236,36 @@ async fn move_on(
         bind_fence!(sqlx::query_as(AssertSqlSafe(sql)), step, end).fetch_optional(&mut **c).await)?;
     let (waiting,) = moved.ok_or(Error::Fenced)?;
     timeline::append(conn, stream, links).await?;
+    Ok(Inbox::of(waiting))
+}
+
+/// The same in one statement. The entries are added whatever becomes of the move; without it the
+/// transaction is rolled back.
+async fn move_on_postgres(
+    connection: &mut PgConnection,
+    step: &Step,
+    stream: &Stream,
+    links: &[Link<'_>],
+) -> Result<Inbox, Error> {
+    let end = links.last().map_or(&step.after, |link| &link.head);
+    let sql = format!(
+        "with moved as (
+             {FENCE} returning (select count(*) from inbox
+                                where stream_kind = 'incident' and stream_id = incident.id)
+                 as waiting),
+         added as (
+             {} on conflict do nothing returning seq)
+         select moved.waiting, (select count(*) from added) from moved",
+        timeline::append_sql(FENCE_VALUES, links.len())
+    );
+    let query = bind_fence!(sqlx::query_as(AssertSqlSafe(sql)), step, end);
+    let moved: Option<(i64, i64)> =
+        bind_links!(query, stream, links).fetch_optional(connection).await?;
+    let (waiting, added) = moved.ok_or(Error::Fenced)?;
+    if usize::try_from(added) != Ok(links.len()) {
+        let why = format!("{} has entries beyond {}", stream.path(), step.after.seq);
+        return Err(Error::Conflict(why));
+    }
     Ok(Inbox::of(waiting))
 }
 

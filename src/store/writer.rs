@@ -3,7 +3,8 @@
 //! In: acknowledgements and jobs. Out: their answers, sent after the commit that holds them.
 //! Whatever waits is put into one transaction, so that many writes share one sync; each job has a
 //! savepoint, so that one failure does not touch the others. Acknowledgements come first: a
-//! transaction takes jobs until the next ones wait, and under a flood jobs get a share of the time.
+//! transaction takes jobs until the next ones wait, every other one that holds a few of them takes none,
+//! and under a flood jobs get a share of the time.
 //! Each statement is a message to another thread and back, which costs more than most statements
 //! do; so there are as few as possible.
 
@@ -120,6 +121,8 @@ pub(super) async fn run(
     let mut acks = Vec::with_capacity(ACKS_MAX);
     let (mut acks_open, mut jobs_open) = (true, true);
     let mut jobs_from = Instant::now();
+    // Whether the acknowledgements before went without jobs.
+    let mut spared = false;
     while acks_open || jobs_open {
         let mut job = None;
         tokio::select! {
@@ -143,10 +146,17 @@ pub(super) async fn run(
         if acks.is_empty() && job.is_none() {
             continue;
         }
-        if job.is_none() && Instant::now() >= jobs_from {
-            job = queues.jobs.try_recv().ok();
-        }
         let flood = acks.len() >= FLOOD;
+        if acks.is_empty() {
+            spared = false;
+        } else if Instant::now() >= jobs_from {
+            // A few do not wait for a job, but every other time: jobs get their turn when none wait,
+            // and there may always be a few.
+            spared = !flood && !spared;
+            if !spared {
+                job = queues.jobs.try_recv().ok();
+            }
+        }
         let worked = commit(&mut connection, std::mem::take(&mut acks), job, &mut queues).await;
         jobs_from = Instant::now();
         if flood || queues.acks.len() >= FLOOD {
