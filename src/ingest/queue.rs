@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 const BATCH: i64 = 64;
 /// Alerts taken in one transaction: enough to keep up with a storm, few enough that
 /// acknowledgements do not wait long behind it. A delivery is never divided.
-const ALERTS: usize = 128;
+const ALERTS: usize = 64;
 /// How long a failing store is left alone.
 const RETRY_MS: u64 = 500;
 

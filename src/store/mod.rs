@@ -31,6 +31,7 @@ pub mod plan;
 pub mod priority;
 mod postgres_tools;
 pub mod pulse;
+mod readers;
 pub mod replicas;
 pub mod restore;
 pub mod schedules;

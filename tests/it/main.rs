@@ -8,6 +8,7 @@ mod approvals;
 mod backup;
 mod backup_docs;
 mod bad_config;
+mod carried;
 #[path = "../chaos/mod.rs"]
 mod chaos;
 mod cli;
