@@ -1,6 +1,6 @@
 //! A disk of a few megabytes that can be filled, and made to refuse writes: ext4 in a file, mounted
-//! on a loop device. Needs root, `mkfs.ext4` and loop devices; without them a test fails and says so,
-//! or is left out where `WATCHKEEPER_TEST_WITHOUT_ROOT=1` says that this is wanted.
+//! on a loop device. Needs root and loop devices; where they are not to be had, the test is left out
+//! and says so.
 
 use std::fs;
 use std::path::{Path, PathBuf};
