@@ -3,9 +3,9 @@
 //! In: settings. Out: a running server, or the reason why not. Never: a start with broken rules, a
 //! listener before it is known who may connect.
 
+mod exchange;
 mod heartbeat;
 mod journal;
-mod exchange;
 mod last_resort;
 pub mod outside;
 mod patience;

@@ -5,8 +5,8 @@
 //! Never: a connection to anything; `doctor` does that. To check a new setting, add its line to
 //! the function of its section.
 
-mod alive;
 mod alertmanager;
+mod alive;
 mod audit;
 mod channels;
 mod storms;

@@ -5,8 +5,8 @@
 //! number without its unit in the name, a path that is still relative to the file after loading.
 //! To add a setting: a field with its default here, its range in `check.rs`, its line in the YAML.
 
-mod alive;
 mod alertmanager;
+mod alive;
 mod audit;
 mod clients;
 mod ingest;
@@ -22,8 +22,8 @@ use serde::Deserialize;
 
 use super::network::Network;
 
-pub use alive::{HeartbeatSettings, LastResortSettings};
 pub use alertmanager::{AlertmanagerSettings, WatchdogSettings};
+pub use alive::{HeartbeatSettings, LastResortSettings};
 pub use audit::{
     AuditSettings, CheckpointHttp, CheckpointMethod, CheckpointSettings, SyslogAddress,
 };

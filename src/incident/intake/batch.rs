@@ -249,7 +249,7 @@ impl<'a> Batch<'a> {
             continues: None,
         };
         self.news.push((id, entry));
-        if self.is_for_people(arrival.alert) {
+        if arrival.heard == Heard::InTime && self.is_for_people(arrival.alert) {
             opening.page_due_at_ms = None;
             self.page(arrival, &opening);
         }
