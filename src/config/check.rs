@@ -5,10 +5,12 @@
 //! Never: a connection to anything; `doctor` does that. To check a new setting, add its line to
 //! the function of its section.
 
+mod alertmanager;
 mod alive;
 mod audit;
 mod channels;
 mod retention;
+mod storms;
 
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -34,6 +36,7 @@ impl Settings {
         checks.http(self);
         checks.store_and_worker(self);
         checks.ingest(self);
+        checks.storms(self);
         checks.sources(self);
         checks.model(self);
         checks.budgets(self);
@@ -258,10 +261,7 @@ impl Checks<'_> {
             self.url("prometheus.url", url);
         }
         self.client("prometheus.client", &settings.prometheus.client);
-        for (index, url) in settings.alertmanager.urls.iter().enumerate() {
-            self.url(&format!("alertmanager.urls.{index}"), url);
-        }
-        self.client("alertmanager.client", &settings.alertmanager.client);
+        self.alertmanager(&settings.alertmanager);
     }
 
     fn model(&mut self, settings: &Settings) {
