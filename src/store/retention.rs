@@ -101,11 +101,11 @@ impl Store {
             Box::pin(async move {
                 names(db!(conn, c => sqlx::query_as(
                     "select m.id from message m
-                     where m.stream_id = 'system' and m.created_at_ms < $1
-                       and m.expanded_at_ms is not null
+                     where (m.stream_id = 'system' or m.stream_id like 'digest:%')
+                       and m.created_at_ms < $1 and m.expanded_at_ms is not null
                        and not exists (select 1 from message_delivery d
-                                       where d.message_id = m.id
-                                         and d.state in ('waiting', 'sending'))
+                                       where d.message_id = m.id and d.state not in
+                                           ('sent', 'failed', 'skipped', 'digested'))
                      order by m.id limit $2"
                 ).bind(before_ms).bind(ROWS_AT_ONCE).fetch_all(&mut **c).await))
             })
@@ -196,7 +196,8 @@ impl Store {
     pub async fn old_messages(&self, before_ms: i64) -> Result<Old, Error> {
         self.count(
             "select count(*), cast(coalesce(sum(length(body)), 0) as bigint) from message
-             where stream_id = 'system' and created_at_ms < $1 and expanded_at_ms is not null",
+             where (stream_id = 'system' or stream_id like 'digest:%')
+               and created_at_ms < $1 and expanded_at_ms is not null",
             before_ms,
         )
         .await

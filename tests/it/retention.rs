@@ -111,6 +111,9 @@ async fn a_resolved_incident_ages_out_whole_and_the_audit_finds_nothing() {
             "alert",
             "message where stream_id <> 'system'",
             "message_delivery where stream_id <> 'system'",
+            "incident_join",
+            "incident_alias",
+            "alert_doubt",
             "limit_hit",
             "blob where kind <> 'rules'",
             "stream_head where emptied_at_ms is null and stream_kind = 'incident'",
@@ -168,6 +171,10 @@ async fn what_is_not_over_never_ages_out() {
             ),
             (
                 "update message_delivery set state = 'waiting'",
+                "update message_delivery set state = 'sent'",
+            ),
+            (
+                "update message_delivery set state = 'held'",
                 "update message_delivery set state = 'sent'",
             ),
             (

@@ -27,7 +27,8 @@ pub(super) const ELIGIBLE: &str = "i.ended_at_ms < $1 and i.updated_at_ms < $1
     and not exists (select 1 from message m
                     where m.stream_id = i.id and m.expanded_at_ms is null)
     and not exists (select 1 from message_delivery d
-                    where d.stream_id = i.id and d.state in ('waiting', 'sending'))
+                    where d.stream_id = i.id
+                      and d.state not in ('sent', 'failed', 'skipped', 'digested'))
     and not exists (select 1 from alert l
                     where l.incident_id = i.id and l.last_seen_ms >= $1)
     and exists (select 1 from timeline t
@@ -257,6 +258,14 @@ async fn empty(conn: &mut Conn<'_>, id: &str) -> Result<u64, Error> {
         ("action", "incident_id = $1"),
         ("message_delivery", "stream_id = $1"),
         ("message", "stream_id = $1"),
+        ("incident_join", "incident_id = $1"),
+        ("incident_alias", "incident_id = $1"),
+        (
+            "alert_doubt",
+            "exists (select 1 from alert l where l.incident_id = $1 and l.scope = alert_doubt.scope
+                 and l.source = alert_doubt.source and l.fingerprint = alert_doubt.fingerprint
+                 and l.starts_at_ms = alert_doubt.starts_at_ms)",
+        ),
         ("alert", "incident_id = $1"),
         ("inbox", "stream_kind = 'incident' and stream_id = $1"),
         ("timeline", "stream_kind = 'incident' and stream_id = $1"),
