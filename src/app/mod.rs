@@ -3,6 +3,7 @@
 //! In: settings. Out: a running server, or the reason why not. Never: a start with broken rules, a
 //! listener before it is known who may connect.
 
+mod correlation;
 mod exchange;
 mod heartbeat;
 mod journal;
@@ -29,7 +30,6 @@ use crate::audit::writer::Writer;
 use crate::clock::Clock;
 use crate::config::{PagerdutyDedup, Settings, Source, TargetKind};
 use crate::incident::desks::Desks;
-use crate::incident::intake::{Correlator, Flapping, Join, Words};
 use crate::incident::{DedupKey, Desk, Locate, Policy as Steps, pager, worker};
 use crate::ingest::reconcile::Reconciler;
 use crate::ingest::{self, Failing, Ingest, Intake};
@@ -146,7 +146,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     let intake = Intake {
         store: store.clone(),
         clock: clock.clone(),
-        correlator: Arc::new(correlator(&settings, &desks)?),
+        correlator: Arc::new(correlation::correlator(&settings, &desks)?),
         arrived: ingest.arrived(),
         due: Arc::clone(&due),
         missed: ingest.missed(),
@@ -429,36 +429,6 @@ fn budget(settings: &Settings) -> Budget {
         #[expect(clippy::cast_possible_truncation, reason = "a day's money is far below 2^63")]
         cost_micros_per_day: budgets.money_per_day.map(|money| (money * 1e6) as i64),
     }
-}
-
-fn correlator(settings: &Settings, desks: &Arc<Desks>) -> Result<Correlator> {
-    let (locate, of_level) = (locate_by(desks), Arc::clone(desks));
-    let deadlines = &settings.notify.deadlines;
-    let steps = steps(settings)?;
-    let joins = settings.ingest.join.iter().map(|rule| Join {
-        labels: rule.labels.clone(),
-        within_ms: seconds(rule.within_s),
-        alerts_max: i64::from(rule.alerts_max),
-        targets_max: i64::from(rule.targets_max),
-    });
-    Ok(Correlator {
-        by: settings.ingest.correlate_by.clone(),
-        joins: joins.collect(),
-        flapping: Flapping {
-            times: i64::from(settings.ingest.flapping.times),
-            within_ms: seconds(settings.ingest.flapping.within_s),
-        },
-        severity_label: settings.ingest.severity_label.clone(),
-        ignore: reconcile::ignored(settings)?,
-        reopen_within_ms: seconds(settings.ingest.reopen_within_s),
-        critical_page_ms: seconds(deadlines.critical_within_s),
-        warning_page_ms: seconds(deadlines.warning_within_s),
-        locate: Arc::new(move |labels: &Labels| locate(&[labels])),
-        level: Arc::new(move |labels: &Labels| {
-            of_level.current().gate.checker.granted(&[labels]).autonomy
-        }),
-        words: Words { public_url: steps.public_url, dedup: steps.dedup },
-    })
 }
 
 fn locate_by(desks: &Arc<Desks>) -> Arc<Locate> {
