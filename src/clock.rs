@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 /// Hands out the time. Cheap to clone; clones share the same hands.
 #[derive(Clone, Debug)]
@@ -33,6 +34,16 @@ impl Clock {
             #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
             Kind::System => chrono::Utc::now().timestamp_millis(),
             Kind::Set(now_ms) => now_ms.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Waits. A set clock moves on by itself instead.
+    pub async fn sleep(&self, ms: u64) {
+        match &*self.0 {
+            Kind::System => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Kind::Set(now_ms) => {
+                now_ms.fetch_add(i64::try_from(ms).unwrap_or(i64::MAX), Ordering::SeqCst);
+            }
         }
     }
 

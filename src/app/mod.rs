@@ -16,6 +16,7 @@ use crate::agent::budget::Budget;
 use crate::agent::runbook::Follower;
 use crate::agent::{Mind, Minds};
 use crate::audit::writer::Writer;
+use crate::clients::prometheus::Prometheus;
 use crate::clock::Clock;
 use crate::config::{PagerdutyDedup, Settings, TargetKind};
 use crate::incident::desks::Desks;
@@ -76,6 +77,11 @@ pub struct Instead {
     pub clock: Option<Clock>,
     /// The mind that investigations start with.
     pub mind: Option<Arc<dyn Mind>>,
+    pub store: Option<Store>,
+    /// What the policy files would say.
+    pub policy: Option<Policy>,
+    pub tools: Option<Register>,
+    pub prometheus: Option<Prometheus>,
 }
 
 /// Builds everything; nothing runs yet.
@@ -85,9 +91,15 @@ pub struct Instead {
 pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
     crate::clients::http::install_tls();
     let clock = instead.clock.unwrap_or_else(Clock::system);
-    let policy = load_policy(&settings, &clock)?;
+    let policy = match instead.policy {
+        Some(policy) => policy,
+        None => load_policy(&settings, &clock)?,
+    };
     let store_tasks = Tasks::default();
-    let store = Store::open(&location(&settings), &store_tasks).await?;
+    let store = match instead.store {
+        Some(store) => store,
+        None => Store::open(&location(&settings), &store_tasks).await?,
+    };
     let redactor = Redactor::new(settings.secrets());
     let mappings = mappings(&settings)?;
     let due = Arc::new(Notify::new());
@@ -103,6 +115,11 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         redactor: redactor.clone(),
         mappings,
         mind,
+        tools: instead.tools,
+        prometheus: match instead.prometheus {
+            Some(prometheus) => Some(prometheus),
+            None => outside::prometheus(&settings)?,
+        },
     };
     let desks = Arc::new(Desks::new(desk(&parts, &policy)?));
     let intake = Intake {
@@ -120,6 +137,7 @@ pub async fn build(settings: Settings, instead: Instead) -> Result<App> {
         channels: outside::channels(&settings)?,
         scope: settings.scope.clone(),
         give_up_after_ms: seconds(settings.notify.retry_max_s),
+        jitter: outbox::jitter,
     };
     let checkpoints = outside::checkpoints(&settings, &store, &clock);
     Ok(App {
@@ -233,20 +251,24 @@ struct Parts {
     redactor: Redactor,
     mappings: Vec<Mapping>,
     mind: Option<Arc<dyn Mind>>,
+    /// In place of those over the inventory.
+    tools: Option<Register>,
+    prometheus: Option<Prometheus>,
 }
 
 /// Builds a desk under a policy. Nothing in it is shared with a desk under another policy but the
 /// parts.
 fn desk(parts: &Parts, policy: &Policy) -> Result<Desk> {
-    let Parts { settings, store, clock, redactor, mappings, mind } = parts;
+    let Parts { settings, store, clock, redactor, mappings, mind, tools, prometheus } = parts;
     let mappings = mappings.clone();
     let inventory: Arc<dyn Inventory> = policy.inventory.clone();
-    let prometheus = outside::prometheus(settings)?;
-    let register = tools::all(&Deps {
-        inventory: Arc::clone(&inventory),
-        targets: Arc::new(Targets::new(&*inventory)),
-        prometheus: prometheus.clone(),
-        clock: clock.clone(),
+    let register = tools.clone().unwrap_or_else(|| {
+        tools::all(&Deps {
+            inventory: Arc::clone(&inventory),
+            targets: Arc::new(Targets::new(&*inventory)),
+            prometheus: prometheus.clone(),
+            clock: clock.clone(),
+        })
     });
     let own = own(settings)?;
     let gate = Gate {
@@ -260,7 +282,7 @@ fn desk(parts: &Parts, policy: &Policy) -> Result<Desk> {
     };
     let verify = &settings.verify;
     let verifier = Verifier {
-        prometheus,
+        prometheus: prometheus.clone(),
         runbooks: Arc::clone(&policy.runbooks),
         wait_ms: seconds(verify.wait_s),
         timeout_ms: seconds(verify.timeout_s),

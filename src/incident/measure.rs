@@ -8,7 +8,6 @@ use crate::action::verify::Reading;
 use crate::model::action::{Action, ActionState};
 use crate::model::timeline::{Entry, Finding, Success};
 use crate::store::Error;
-use std::time::Duration;
 
 /// A value that is right once may be wrong again a moment later, e.g. when a service crashes right
 /// after its start; so a good reading is taken twice.
@@ -44,7 +43,7 @@ pub(super) async fn verify(desk: &Desk, draft: &mut Draft) -> Result<Flow, Error
     let mut reading = desk.verifier.measure(&draft.case, &located).await;
     if matches!(reading, Reading::Fixed(_)) && !draft.case.all_alerts_resolved() {
         let pause_ms = desk.policy.verify_poll_ms.clamp(0, SECOND_LOOK_MS_MAX);
-        tokio::time::sleep(Duration::from_millis(pause_ms.unsigned_abs())).await;
+        desk.clock.sleep(pause_ms.unsigned_abs()).await;
         reading = desk.verifier.measure(&draft.case, &located).await;
     }
     draft.now_ms = desk.clock.now_ms();

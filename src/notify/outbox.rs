@@ -37,6 +37,14 @@ pub struct Outbox {
     pub scope: String,
     /// A delivery that has failed for this long is given up.
     pub give_up_after_ms: i64,
+    /// Picks a number up to this one, so that channels that failed together do not come back
+    /// together.
+    pub jitter: fn(i64) -> i64,
+}
+
+/// Any number up to `max`.
+pub fn jitter(max: i64) -> i64 {
+    rand::rng().random_range(0..=max)
 }
 
 /// Delivers until told to stop. Each channel has a loop of its own, so that one that hangs holds
@@ -79,7 +87,10 @@ impl Outbox {
     }
 
     /// Tries what is due on one channel; `None` means those that are configured no more.
-    async fn deliver(&self, name: Option<String>) -> Result<usize, Error> {
+    ///
+    /// # Errors
+    /// The store's; nothing is lost.
+    pub async fn deliver(&self, name: Option<String>) -> Result<usize, Error> {
         let names = self.names();
         self.store.expand_messages(names.clone(), self.clock.now_ms()).await?;
         let wanted = match name {
@@ -156,7 +167,7 @@ impl Outbox {
             }
             Failure::Retry { after_ms, why } => {
                 let asked_ms = after_ms.map_or(0, |ms| i64::try_from(ms).unwrap_or(i64::MAX));
-                let wait_ms = backoff_ms(due.attempts).max(asked_ms);
+                let wait_ms = self.backoff_ms(due.attempts).max(asked_ms);
                 (Attempted::Again { next_at_ms: now_ms + wait_ms, error: why.clone() }, why)
             }
         };
@@ -216,12 +227,11 @@ impl Outbox {
         let transition = format!("channel:{}:{hour}", due.channel);
         self.store.announce(Announcement { transition, message }).await
     }
-}
 
-/// Doubles from a second to two minutes, with a fifth of jitter so that channels that failed
-/// together do not come back together.
-fn backoff_ms(attempts: i64) -> i64 {
-    let doublings = u32::try_from(attempts.clamp(0, 16)).unwrap_or(16);
-    let base = BACKOFF_FIRST_MS.saturating_mul(1_i64 << doublings).min(BACKOFF_MAX_MS);
-    base + rand::rng().random_range(0..=base / 5)
+    /// Doubles from a second to two minutes, with a fifth of jitter.
+    fn backoff_ms(&self, attempts: i64) -> i64 {
+        let doublings = u32::try_from(attempts.clamp(0, 16)).unwrap_or(16);
+        let base = BACKOFF_FIRST_MS.saturating_mul(1_i64 << doublings).min(BACKOFF_MAX_MS);
+        base + (self.jitter)(base / 5)
+    }
 }

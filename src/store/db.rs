@@ -4,6 +4,7 @@
 //! write connection, reads use a pool of their own. Postgres may be shared by many replicas.
 //! Never: a Postgres that answers before it has synced.
 
+use super::tap::{self, Access, Tap};
 use super::writer::{self, Job, Queues};
 use super::{Error, deliveries};
 use crate::model::ids::DeliveryId;
@@ -117,7 +118,10 @@ pub enum Location {
 
 /// The handle that everybody holds; cheap to clone.
 #[derive(Clone)]
-pub struct Store(Arc<Engine>);
+pub struct Store {
+    engine: Arc<Engine>,
+    tap: Option<Arc<dyn Tap>>,
+}
 
 enum Engine {
     Lite {
@@ -151,6 +155,24 @@ impl Store {
         }
     }
 
+    /// Opens an empty database that lives as long as the handle does: for simulations.
+    ///
+    /// # Errors
+    /// `Unavailable`, with SQLite's reason.
+    pub async fn open_in_memory(tasks: &Tasks) -> Result<Self, Error> {
+        open_memory(tasks).await
+    }
+
+    /// The same database through a handle whose every access `tap` sees.
+    #[must_use]
+    pub fn tapped(&self, tap: Arc<dyn Tap>) -> Self {
+        Self { engine: Arc::clone(&self.engine), tap: Some(tap) }
+    }
+
+    fn over(engine: Engine) -> Self {
+        Self { engine: Arc::new(engine), tap: None }
+    }
+
     /// Opens the database beside whoever uses it, only to read: takes no lock, changes no table.
     /// Writes through this handle fail.
     ///
@@ -173,7 +195,7 @@ impl Store {
 
     /// `sqlite` or `postgres`.
     pub fn engine(&self) -> &'static str {
-        match &*self.0 {
+        match &*self.engine {
             Engine::Lite { .. } => "sqlite",
             Engine::Pg { .. } => "postgres",
         }
@@ -185,14 +207,18 @@ impl Store {
         T: Send + 'static,
         F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
-        match &*self.0 {
-            Engine::Lite { jobs, .. } => {
-                let (job, answer) = writer::job(work);
-                jobs.send(job).await.map_err(|_| stopped())?;
-                answer.await.map_err(|_| unanswered())?
+        let access = Access::Write(std::any::type_name::<F>());
+        let written = async {
+            match &*self.engine {
+                Engine::Lite { jobs, .. } => {
+                    let (job, answer) = writer::job(work);
+                    jobs.send(job).await.map_err(|_| stopped())?;
+                    answer.await.map_err(|_| unanswered())?
+                }
+                Engine::Pg { pool, .. } => in_time(write_on_postgres(pool, work)).await,
             }
-            Engine::Pg { pool, .. } => in_time(write_on_postgres(pool, work)).await,
-        }
+        };
+        tap::through(self.tap.as_deref(), access, written).await
     }
 
     /// Runs `work` on a connection that only reads.
@@ -201,19 +227,23 @@ impl Store {
         T: Send,
         F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send,
     {
-        match &*self.0 {
-            Engine::Lite { read, .. } => {
-                let mut connection = read.acquire().await?;
-                work(&mut Conn::Lite(&mut connection)).await
+        let access = Access::Read(std::any::type_name::<F>());
+        let looked = async {
+            match &*self.engine {
+                Engine::Lite { read, .. } => {
+                    let mut connection = read.acquire().await?;
+                    work(&mut Conn::Lite(&mut connection)).await
+                }
+                Engine::Pg { pool, .. } => {
+                    in_time(async {
+                        let mut connection = pool.acquire().await?;
+                        work(&mut Conn::Pg(&mut connection)).await
+                    })
+                    .await
+                }
             }
-            Engine::Pg { pool, .. } => {
-                in_time(async {
-                    let mut connection = pool.acquire().await?;
-                    work(&mut Conn::Pg(&mut connection)).await
-                })
-                .await
-            }
-        }
+        };
+        tap::through(self.tap.as_deref(), access, looked).await
     }
 
     /// Stores one delivery together with whichever others are waiting; returns once it is on disk.
@@ -224,12 +254,15 @@ impl Store {
         let id = row.id;
         let (done, answer) = oneshot::channel();
         let ack = deliveries::Ack { row, done };
-        let (Engine::Lite { acks, .. } | Engine::Pg { acks, .. }) = &*self.0;
-        match acks.try_send(ack) {
-            Ok(()) => answer.await.map_err(|_| stopped())?.map(|()| id),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Error::Busy),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
-        }
+        let (Engine::Lite { acks, .. } | Engine::Pg { acks, .. }) = &*self.engine;
+        let kept = async {
+            match acks.try_send(ack) {
+                Ok(()) => answer.await.map_err(|_| stopped())?.map(|()| id),
+                Err(mpsc::error::TrySendError::Full(_)) => Err(Error::Busy),
+                Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
+            }
+        };
+        tap::through(self.tap.as_deref(), Access::Acknowledge, kept).await
     }
 }
 
@@ -290,12 +323,37 @@ async fn open_folder(folder: &Path, tasks: &Tasks) -> Result<Store, Error> {
         // A connection to a file does not go stale; asking each time would double most reads.
         .test_before_acquire(false)
         .connect_lazy_with(options.read_only(true).create_if_missing(false));
+    let connection = write.acquire().await?.detach();
+    Ok(start_writer(connection, read, Some(lock), tasks))
+}
+
+fn start_writer(
+    connection: SqliteConnection,
+    read: SqlitePool,
+    lock: Option<File>,
+    tasks: &Tasks,
+) -> Store {
     let (acks, ack_queue) = mpsc::channel(QUEUE_MAX);
     let (jobs, job_queue) = mpsc::channel(QUEUE_MAX);
     let queues = Queues { acks: ack_queue, jobs: job_queue };
-    let connection = write.acquire().await?.detach();
     tasks.spawn(writer::run(connection, queues, tasks.stopping()));
-    Ok(Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: Some(lock) })))
+    Store::over(Engine::Lite { acks, jobs, read, _lock: lock })
+}
+
+async fn open_memory(tasks: &Tasks) -> Result<Store, Error> {
+    // A name of its own for each, which all connections with these options share.
+    let options = SqliteConnectOptions::from_str("sqlite::memory:")?
+        .foreign_keys(true)
+        .statement_cache_capacity(200);
+    let mut connection = SqliteConnection::connect_with(&options).await?;
+    MIGRATIONS.run(&mut connection).await.map_err(|error| Error::Unavailable(error.to_string()))?;
+    let read = SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .connect_lazy_with(options);
+    Ok(start_writer(connection, read, None, tasks))
 }
 
 fn read_folder(folder: &Path) -> Store {
@@ -309,7 +367,7 @@ fn read_folder(folder: &Path) -> Store {
     let read = SqlitePoolOptions::new().max_connections(1).connect_lazy_with(options);
     // Nobody listens at the other ends, so a write is told that the writer has stopped.
     let ((acks, _), (jobs, _)) = (mpsc::channel(1), mpsc::channel(1));
-    Store(Arc::new(Engine::Lite { acks, jobs, read, _lock: None }))
+    Store::over(Engine::Lite { acks, jobs, read, _lock: None })
 }
 
 async fn read_postgres(url: &SecretString) -> Result<Store, Error> {
@@ -323,7 +381,7 @@ async fn read_postgres(url: &SecretString) -> Result<Store, Error> {
         .connect_with(options)
         .await?;
     let (acks, _) = mpsc::channel(1);
-    Ok(Store(Arc::new(Engine::Pg { acks, pool })))
+    Ok(Store::over(Engine::Pg { acks, pool }))
 }
 
 /// Takes the folder for this process. The kernel gives the lock back when the process ends,
@@ -370,7 +428,7 @@ async fn open_postgres(
     connection.close().await?;
     let (acks, queue) = mpsc::channel(QUEUE_MAX);
     tasks.spawn(deliveries::batch_on_postgres(pool.clone(), queue, tasks.stopping()));
-    Ok(Store(Arc::new(Engine::Pg { acks, pool })))
+    Ok(Store::over(Engine::Pg { acks, pool }))
 }
 
 pub(super) async fn refuse_unsafe_postgres(pool: &PgPool) -> Result<(), Error> {

@@ -280,6 +280,7 @@ async fn a_channel_that_hangs_holds_back_no_other() {
             channels: vec![Arc::new(Double::Hangs), Arc::new(Double::Tells(tell))],
             scope: SCOPE.into(),
             give_up_after_ms: 1_000_000,
+            jitter: outbox::jitter,
         });
         let tasks = Tasks::default();
         let running = tasks.spawn(outbox::run(outbox, Duration::from_millis(10), tasks.stopping()));
