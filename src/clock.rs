@@ -47,6 +47,13 @@ impl Clock {
         }
     }
 
+    /// Sets a set clock, to an earlier time too.
+    pub fn set_to(&self, now_ms: i64) {
+        if let Kind::Set(hands) = &*self.0 {
+            hands.store(now_ms, Ordering::SeqCst);
+        }
+    }
+
     /// Moves a set clock forward; the machine's clock cannot be moved.
     pub fn advance(&self, by_ms: i64) {
         if let Kind::Set(now_ms) = &*self.0 {

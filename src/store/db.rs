@@ -208,17 +208,13 @@ impl Store {
         F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
     {
         let access = Access::Write(std::any::type_name::<F>());
-        let written = async {
-            match &*self.engine {
-                Engine::Lite { jobs, .. } => {
-                    let (job, answer) = writer::job(work);
-                    jobs.send(job).await.map_err(|_| stopped())?;
-                    answer.await.map_err(|_| unanswered())?
-                }
-                Engine::Pg { pool, .. } => in_time(write_on_postgres(pool, work)).await,
-            }
+        tap::before(self.tap.as_deref(), access).await?;
+        let written = match &*self.engine {
+            Engine::Lite { jobs, .. } => Box::pin(write_on_sqlite(jobs, work)).await,
+            Engine::Pg { pool, .. } => Box::pin(in_time(write_on_postgres(pool, work))).await,
         };
-        tap::through(self.tap.as_deref(), access, written).await
+        tap::after(self.tap.as_deref(), access).await?;
+        written
     }
 
     /// Runs `work` on a connection that only reads.
@@ -228,22 +224,13 @@ impl Store {
         F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send,
     {
         let access = Access::Read(std::any::type_name::<F>());
-        let looked = async {
-            match &*self.engine {
-                Engine::Lite { read, .. } => {
-                    let mut connection = read.acquire().await?;
-                    work(&mut Conn::Lite(&mut connection)).await
-                }
-                Engine::Pg { pool, .. } => {
-                    in_time(async {
-                        let mut connection = pool.acquire().await?;
-                        work(&mut Conn::Pg(&mut connection)).await
-                    })
-                    .await
-                }
-            }
+        tap::before(self.tap.as_deref(), access).await?;
+        let found = match &*self.engine {
+            Engine::Lite { read, .. } => Box::pin(read_on_sqlite(read, work)).await,
+            Engine::Pg { pool, .. } => Box::pin(in_time(read_on_postgres(pool, work))).await,
         };
-        tap::through(self.tap.as_deref(), access, looked).await
+        tap::after(self.tap.as_deref(), access).await?;
+        found
     }
 
     /// Stores one delivery together with whichever others are waiting; returns once it is on disk.
@@ -255,14 +242,14 @@ impl Store {
         let (done, answer) = oneshot::channel();
         let ack = deliveries::Ack { row, done };
         let (Engine::Lite { acks, .. } | Engine::Pg { acks, .. }) = &*self.engine;
-        let kept = async {
-            match acks.try_send(ack) {
-                Ok(()) => answer.await.map_err(|_| stopped())?.map(|()| id),
-                Err(mpsc::error::TrySendError::Full(_)) => Err(Error::Busy),
-                Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
-            }
+        tap::before(self.tap.as_deref(), Access::Acknowledge).await?;
+        let kept = match acks.try_send(ack) {
+            Ok(()) => answer.await.unwrap_or_else(|_| Err(stopped())).map(|()| id),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Error::Busy),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
         };
-        tap::through(self.tap.as_deref(), Access::Acknowledge, kept).await
+        tap::after(self.tap.as_deref(), Access::Acknowledge).await?;
+        kept
     }
 }
 
@@ -272,6 +259,32 @@ pub(super) fn stopped() -> Error {
 
 fn unanswered() -> Error {
     Error::Unavailable("the write broke off without an answer".into())
+}
+
+async fn write_on_sqlite<T, F>(jobs: &mpsc::Sender<Box<dyn Job>>, work: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>> + Send + 'static,
+{
+    let (job, answer) = writer::job(work);
+    jobs.send(job).await.map_err(|_| stopped())?;
+    answer.await.map_err(|_| unanswered())?
+}
+
+async fn read_on_sqlite<T, F>(pool: &SqlitePool, work: F) -> Result<T, Error>
+where
+    F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>>,
+{
+    let mut connection = pool.acquire().await?;
+    work(&mut Conn::Lite(&mut connection)).await
+}
+
+async fn read_on_postgres<T, F>(pool: &PgPool, work: F) -> Result<T, Error>
+where
+    F: for<'c, 'd> FnOnce(&'c mut Conn<'d>) -> BoxFuture<'c, Result<T, Error>>,
+{
+    let mut connection = pool.acquire().await?;
+    work(&mut Conn::Pg(&mut connection)).await
 }
 
 async fn write_on_postgres<T, F>(pool: &PgPool, work: F) -> Result<T, Error>

@@ -31,15 +31,18 @@ pub trait Tap: Send + Sync {
     fn after(&self, access: Access) -> BoxFuture<'_, Result<(), Error>>;
 }
 
-/// Does `work`, in sight of the tap if there is one.
-pub(super) async fn through<T>(
-    tap: Option<&dyn Tap>,
-    access: Access,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let Some(tap) = tap else { return work.await };
-    tap.before(access).await?;
-    let done = work.await;
-    tap.after(access).await?;
-    done
+/// Lets the tap see an access that is about to take place.
+pub(super) async fn before(tap: Option<&dyn Tap>, access: Access) -> Result<(), Error> {
+    match tap {
+        Some(tap) => tap.before(access).await,
+        None => Ok(()),
+    }
+}
+
+/// Lets the tap see an access that took place.
+pub(super) async fn after(tap: Option<&dyn Tap>, access: Access) -> Result<(), Error> {
+    match tap {
+        Some(tap) => tap.after(access).await,
+        None => Ok(()),
+    }
 }
