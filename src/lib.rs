@@ -9,6 +9,7 @@ pub mod app;
 
 pub mod audit;
 pub mod notify;
+pub mod schedule;
 pub mod web;
 
 pub mod ingest;

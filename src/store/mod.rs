@@ -20,6 +20,7 @@ pub mod orders;
 pub mod outbox;
 pub mod plan;
 pub mod replicas;
+pub mod schedules;
 pub mod sessions;
 pub mod step;
 pub mod switches;

@@ -90,6 +90,16 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
         let _ = writeln!(out, "watchkeeper_breaker_open{{breaker=\"{name}\"}} {open}");
     }
 
+    header(out, "watchkeeper_schedule_last_success_timestamp_seconds");
+    for job in store.scheduled().await? {
+        let Some(at_ms) = job.succeeded_at_ms else { continue };
+        let (name, at) = (job.job, seconds(at_ms));
+        let _ = writeln!(
+            out,
+            "watchkeeper_schedule_last_success_timestamp_seconds{{job=\"{name}\"}} {at}"
+        );
+    }
+
     let halted = store.halt().await?.is_some();
     gauge(out, "watchkeeper_halted", "", f64::from(u8::from(halted)));
     let orders = store.orders(now_ms).await?;

@@ -30,6 +30,7 @@ const TABLE: &[(&str, &[&str])] = &[
     // Side rooms: they are told what to do and ask nobody but the store.
     ("audit", &["store", "clients"]),
     ("notify", &["store", "clients"]),
+    ("schedule", &["store"]),
     ("approval", &["store"]),
     ("report", &[]),
     ("knowledge", &[]),

@@ -22,6 +22,7 @@ mod orders;
 mod policy;
 mod promises;
 mod real_prometheus;
+mod schedule;
 mod spine;
 mod store;
 mod web;
