@@ -1,9 +1,10 @@
 //! Places at which a test lets the process die, as `kill -9` or a power failure would.
 //!
-//! In: `WATCHKEEPER_TEST_ABORT_AT=POINT:NTH` from the environment of `serve`, or `none` to log each
+//! In: `WATCHKEEPER_TEST_ABORT_AT=POINT:NTH` from the environment of any verb, or `none` to log each
 //! point that is reached. Out: an abort when the point is reached for the n-th time. Unarmed, a
 //! point costs one load. Never: a destructor, a flush or a goodbye on the way out.
-//! To add a point: a variant with its name, and a call of [`at`] where losing the process matters.
+//! To add a point: a line in `points!`, a call of [`at`] where losing the process matters, and a way
+//! to it in `tests/it/crash_points.rs`, which fails when a point is never reached.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,151 +12,142 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// The setting's name.
 pub const VARIABLE: &str = "WATCHKEEPER_TEST_ABORT_AT";
 
-/// Where the process may die: before and after every commit and every call to the outside.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Point {
-    /// A webhook was read, nothing of it is stored.
-    BeforeAck,
-    /// A webhook is stored, its sender does not know.
-    AfterAck,
-    /// Alerts were taken in, inside the open transaction.
-    BeforeIntake,
-    /// Alerts are under their incidents, nobody works on those.
-    AfterIntake,
-    /// Incidents are claimed, no step of them has begun.
-    AfterClaim,
-    /// Everything of a step is written, inside the open transaction.
-    BeforeCommit,
-    /// A step is committed, its worker does not know.
-    AfterCommit,
-    /// The mind is about to be asked.
-    BeforeTurn,
-    /// The mind has answered, the answer is not stored.
-    AfterTurn,
-    /// Looks are about to run.
-    BeforeLook,
-    /// Looks have run, their outputs are not stored.
-    AfterLook,
-    /// Prometheus is about to be asked whether an alert fires.
-    BeforeConfirm,
-    /// Prometheus has said whether an alert fires, the verdict is not stored.
-    AfterConfirm,
-    /// The intent is committed, the change is not started.
-    BeforeRun,
-    /// The change has run, its outcome is not stored.
-    AfterRun,
-    /// It is about to be measured whether the problem is gone.
-    BeforeMeasure,
-    /// It was measured whether the problem is gone, the reading is not stored.
-    AfterMeasure,
-    /// A step has returned, the lease is still held.
-    AfterStep,
-    /// A lease was given back.
-    AfterRelease,
-    /// The leases of the process were renewed.
-    AfterRenew,
-    /// Messages have their deliveries, inside the open transaction.
-    BeforeExpand,
-    /// Messages have their deliveries, none is claimed.
-    AfterExpand,
-    /// A delivery is claimed, nothing is sent.
-    BeforeSend,
-    /// A message has arrived, the outbox does not know.
-    AfterSend,
-    /// The outbox knows how an attempt ended.
-    AfterDelivery,
-    /// A person's decision is written, inside the open transaction.
-    BeforeDecision,
-    /// A person's decision is stored, the person does not know.
-    AfterDecision,
-    /// A halt or its end is written, inside the open transaction.
-    BeforeHalt,
-    /// A halt or its end is stored, whoever ordered it does not know.
-    AfterHalt,
-    /// An overdue incident is announced, inside the open transaction.
-    BeforePage,
-    /// An overdue incident was announced.
-    AfterPage,
-    /// A checkpoint is stored, no target has it.
-    AfterCheckpoint,
-    /// A target has taken a checkpoint, the store does not know.
-    AfterCheckpointSent,
+/// Writes the points down once: each with what is true there, and with its name.
+macro_rules! points {
+    ($($(#[$doc:meta])+ $point:ident = $name:literal,)+) => {
+        /// Where the process may die: before and after every commit and every call to the outside.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Point {
+            $($(#[$doc])+ $point,)+
+        }
+
+        impl Point {
+            pub const ALL: &[Self] = &[$(Self::$point,)+];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$point => $name,)+
+                }
+            }
+        }
+    };
 }
 
-impl Point {
-    pub const ALL: [Self; 33] = [
-        Self::BeforeAck,
-        Self::AfterAck,
-        Self::BeforeIntake,
-        Self::AfterIntake,
-        Self::AfterClaim,
-        Self::BeforeCommit,
-        Self::AfterCommit,
-        Self::BeforeTurn,
-        Self::AfterTurn,
-        Self::BeforeLook,
-        Self::AfterLook,
-        Self::BeforeConfirm,
-        Self::AfterConfirm,
-        Self::BeforeRun,
-        Self::AfterRun,
-        Self::BeforeMeasure,
-        Self::AfterMeasure,
-        Self::AfterStep,
-        Self::AfterRelease,
-        Self::AfterRenew,
-        Self::BeforeExpand,
-        Self::AfterExpand,
-        Self::BeforeSend,
-        Self::AfterSend,
-        Self::AfterDelivery,
-        Self::BeforeDecision,
-        Self::AfterDecision,
-        Self::BeforeHalt,
-        Self::AfterHalt,
-        Self::BeforePage,
-        Self::AfterPage,
-        Self::AfterCheckpoint,
-        Self::AfterCheckpointSent,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BeforeAck => "before_ack",
-            Self::AfterAck => "after_ack",
-            Self::BeforeIntake => "before_intake",
-            Self::AfterIntake => "after_intake",
-            Self::AfterClaim => "after_claim",
-            Self::BeforeCommit => "before_commit",
-            Self::AfterCommit => "after_commit",
-            Self::BeforeTurn => "before_turn",
-            Self::AfterTurn => "after_turn",
-            Self::BeforeLook => "before_look",
-            Self::AfterLook => "after_look",
-            Self::BeforeConfirm => "before_confirm",
-            Self::AfterConfirm => "after_confirm",
-            Self::BeforeRun => "before_run",
-            Self::AfterRun => "after_run",
-            Self::BeforeMeasure => "before_measure",
-            Self::AfterMeasure => "after_measure",
-            Self::AfterStep => "after_step",
-            Self::AfterRelease => "after_release",
-            Self::AfterRenew => "after_renew",
-            Self::BeforeExpand => "before_expand",
-            Self::AfterExpand => "after_expand",
-            Self::BeforeSend => "before_send",
-            Self::AfterSend => "after_send",
-            Self::AfterDelivery => "after_delivery",
-            Self::BeforeDecision => "before_decision",
-            Self::AfterDecision => "after_decision",
-            Self::BeforeHalt => "before_halt",
-            Self::AfterHalt => "after_halt",
-            Self::BeforePage => "before_page",
-            Self::AfterPage => "after_page",
-            Self::AfterCheckpoint => "after_checkpoint",
-            Self::AfterCheckpointSent => "after_checkpoint_sent",
-        }
-    }
+points! {
+    /// A webhook was read, nothing of it is stored.
+    BeforeAck = "before_ack",
+    /// A webhook is stored, its sender does not know.
+    AfterAck = "after_ack",
+    /// Alerts were taken in, inside the open transaction.
+    BeforeIntake = "before_intake",
+    /// Alerts are under their incidents, nobody works on those.
+    AfterIntake = "after_intake",
+    /// Incidents are claimed, no step of them has begun.
+    AfterClaim = "after_claim",
+    /// Everything of a step is written, inside the open transaction.
+    BeforeCommit = "before_commit",
+    /// A step is committed, its worker does not know.
+    AfterCommit = "after_commit",
+    /// The mind is about to be asked.
+    BeforeTurn = "before_turn",
+    /// The mind has answered, the answer is not stored.
+    AfterTurn = "after_turn",
+    /// Looks are about to run.
+    BeforeLook = "before_look",
+    /// Looks have run, their outputs are not stored.
+    AfterLook = "after_look",
+    /// Prometheus is about to be asked whether an alert fires.
+    BeforeConfirm = "before_confirm",
+    /// Prometheus has said whether an alert fires, the verdict is not stored.
+    AfterConfirm = "after_confirm",
+    /// The intent is committed, the change is not started.
+    BeforeRun = "before_run",
+    /// The change has run, its outcome is not stored.
+    AfterRun = "after_run",
+    /// It is about to be measured whether the problem is gone.
+    BeforeMeasure = "before_measure",
+    /// It was measured whether the problem is gone, the reading is not stored.
+    AfterMeasure = "after_measure",
+    /// A step has returned, the lease is still held.
+    AfterStep = "after_step",
+    /// A lease was given back.
+    AfterRelease = "after_release",
+    /// The leases of the process were renewed.
+    AfterRenew = "after_renew",
+    /// Messages have their deliveries, inside the open transaction.
+    BeforeExpand = "before_expand",
+    /// Messages have their deliveries, none is claimed.
+    AfterExpand = "after_expand",
+    /// A delivery is claimed, nothing is sent.
+    BeforeSend = "before_send",
+    /// A message has arrived, the outbox does not know.
+    AfterSend = "after_send",
+    /// The outbox knows how an attempt ended.
+    AfterDelivery = "after_delivery",
+    /// A person's decision is written, inside the open transaction.
+    BeforeDecision = "before_decision",
+    /// A person's decision is stored, the person does not know.
+    AfterDecision = "after_decision",
+    /// A halt or its end is written, inside the open transaction.
+    BeforeHalt = "before_halt",
+    /// A halt or its end is stored, whoever ordered it does not know.
+    AfterHalt = "after_halt",
+    /// An overdue incident is announced, inside the open transaction.
+    BeforePage = "before_page",
+    /// An overdue incident was announced.
+    AfterPage = "after_page",
+    /// Messages that come too often are put together, inside the open transaction.
+    BeforeDigest = "before_digest",
+    /// Messages that come too often were put together, the one of them is not sent.
+    AfterDigest = "after_digest",
+    /// The peers of Alertmanager are about to be asked what they hold.
+    BeforePoll = "before_poll",
+    /// The peers of Alertmanager have told, nothing that follows is stored.
+    AfterPoll = "after_poll",
+    /// The turn at a job of all replicas is taken, its work has not begun.
+    BeforeJob = "before_job",
+    /// The work of a job is done, its turn is not given back.
+    AfterJob = "after_job",
+    /// Lines of a checkpoint are made, inside the open transaction.
+    BeforeCheckpoint = "before_checkpoint",
+    /// A checkpoint is stored, no target has it.
+    AfterCheckpoint = "after_checkpoint",
+    /// A target is about to be handed a checkpoint.
+    BeforeCheckpointSent = "before_checkpoint_sent",
+    /// A target has taken a checkpoint, the store does not know.
+    AfterCheckpointSent = "after_checkpoint_sent",
+    /// The tables are about to be brought up to date.
+    BeforeMigrate = "before_migrate",
+    /// The tables are up to date, nothing works on them.
+    AfterMigrate = "after_migrate",
+    /// Whatever it is about, everything of a transaction is written and its commit is not sent.
+    BeforeStored = "before_stored",
+    /// Whatever it is about, a transaction is committed and who waits for it does not know.
+    AfterStored = "after_stored",
+    /// An HTTP request to whatever service is about to be sent.
+    BeforeRequest = "before_request",
+    /// A service has answered an HTTP request, or failed to; nobody knows.
+    AfterRequest = "after_request",
+    /// A mail is about to be handed to its server.
+    BeforeMail = "before_mail",
+    /// A mail server has answered; nobody knows.
+    AfterMail = "after_mail",
+    /// A program on a target is about to be started.
+    BeforeProgram = "before_program",
+    /// A program on a target has ended, or was given up; nobody knows.
+    AfterProgram = "after_program",
+    /// A backup is whole, under another name.
+    BeforeBackup = "before_backup",
+    /// A backup has its name, whoever ordered it does not know.
+    AfterBackup = "after_backup",
+    /// A backup was read back and made safe, nothing of it is in force.
+    BeforeRestore = "before_restore",
+    /// A backup is in force, whoever ordered it does not know.
+    AfterRestore = "after_restore",
+    /// People and tokens are written, under another name.
+    BeforeAccess = "before_access",
+    /// People and tokens are in their file, whoever changed them does not know.
+    AfterAccess = "after_access",
 }
 
 struct Armed {
@@ -174,7 +166,6 @@ pub fn arm(text: &str) -> Result<(), String> {
     let target = parse(text)?;
     let reached = [const { AtomicU32::new(0) }; Point::ALL.len()];
     let _ = ARMED.set(Armed { target, reached });
-    tracing::warn!("{VARIABLE}={text}: this process may abort on purpose");
     Ok(())
 }
 
@@ -199,7 +190,7 @@ fn parse(text: &str) -> Result<Option<(Point, u32)>, String> {
         return Ok(None);
     }
     let (name, nth) = text.split_once(':').unwrap_or((text, "1"));
-    let point = Point::ALL.into_iter().find(|point| point.as_str() == name);
+    let point = Point::ALL.iter().copied().find(|point| point.as_str() == name);
     let nth = nth.parse::<u32>().ok().filter(|nth| *nth > 0);
     match (point, nth) {
         (Some(point), Some(nth)) => Ok(Some((point, nth))),
@@ -226,7 +217,7 @@ mod tests {
 
     #[test]
     fn every_point_has_its_own_place_and_name() {
-        for (place, point) in Point::ALL.into_iter().enumerate() {
+        for (place, point) in Point::ALL.iter().copied().enumerate() {
             assert_eq!(point as usize, place);
             assert_eq!(parse(point.as_str()), Ok(Some((point, 1))));
         }

@@ -6,6 +6,7 @@
 //! one in `App::start`.
 
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::store::schedules::{Asking, Ended, Look, Turn};
 use crate::store::{Error, Store};
 use futures::FutureExt;
@@ -107,11 +108,13 @@ impl Schedule {
             Look::Later(ms) => return Ok(Ran::Later(ms)),
             Look::Ours(turn) => turn,
         };
+        crash::at(Point::BeforeJob);
         let ran = tokio::select! {
             ran = guarded(work()) => ran,
             () = self.lose(&turn, job.lease) => Ran::Lost,
             () = stop.cancelled() => Ran::Stopped,
         };
+        crash::at(Point::AfterJob);
         self.tell(job, &ran);
         let (due_in_ms, ended) = match &ran {
             Ran::Done => (every_ms, Ended::Done),

@@ -7,6 +7,7 @@
 use super::people::{Holder, Role};
 use super::{may_decide, secrets};
 use crate::config::{Problem, Problems, yaml};
+use crate::crash::{self, Point};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -178,7 +179,10 @@ fn replace(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
         }
         new.write_all(bytes)?;
         new.sync_all()?;
-        std::fs::rename(&beside, file)
+        crash::at(Point::BeforeAccess);
+        std::fs::rename(&beside, file)?;
+        crash::at(Point::AfterAccess);
+        Ok(())
     })();
     if written.is_err() {
         let _ = std::fs::remove_file(&beside);

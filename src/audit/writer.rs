@@ -60,7 +60,6 @@ impl Writer {
             return Ok(0);
         }
         self.record().await?;
-        crash::at(Point::AfterCheckpoint);
         let mut taken = 0;
         for target in &self.targets {
             taken += self.bring(target).await?;
@@ -80,6 +79,9 @@ impl Writer {
             let at_ms = self.clock.now_ms();
             let make = |material: &Material| line::write(&self.key, material, at_ms);
             let recorded = self.store.make_checkpoint(&self.owner, at_ms, make).await?;
+            if recorded > 0 {
+                crash::at(Point::AfterCheckpoint);
+            }
             if recorded < HEADS_AT_ONCE || !self.holds_the_lease().await? {
                 return Ok(());
             }
@@ -104,6 +106,7 @@ impl Writer {
                 if !self.holds_the_lease().await? {
                     return Ok(taken);
                 }
+                crash::at(Point::BeforeCheckpointSent);
                 if let Err(why) = target.send(number, &line, self.clock.now_ms()).await {
                     self.report(name, number, &why).await;
                     return Ok(taken);

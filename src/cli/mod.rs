@@ -32,6 +32,7 @@ mod user;
 mod version;
 
 use crate::config::{Environment, Loaded, Settings, Source};
+use crate::crash;
 use crate::model::action::Answer;
 use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -138,7 +139,26 @@ enum Verb {
 /// Parses the arguments, runs the verb, and says what went wrong on standard error.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = match cli.verb {
+    let done = armed().and_then(|()| run(cli));
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("watchkeeper: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Arms the switch of tests, where one is in the environment.
+fn armed() -> Result<()> {
+    let environment = Environment::from_process();
+    let Some(text) = environment.abort_at() else { return Ok(()) };
+    eprintln!("watchkeeper: {}={text}: this process may abort on purpose", crash::VARIABLE);
+    crash::arm(text).map_err(|why| anyhow!(why))
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.verb {
         Verb::Init(init) => init::run(&cli.global, &init),
         Verb::Serve => serve::run(&cli.global),
         Verb::Demo(options) => demo::run(&cli.global, &options),
@@ -165,13 +185,6 @@ pub fn main() -> ExitCode {
         Verb::Migrate(migrate) => migrate::run(&cli.global, &migrate),
         Verb::Healthcheck => healthcheck::run(&cli.global),
         Verb::Version => version::run(cli.global.output),
-    };
-    match done {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("watchkeeper: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }
 

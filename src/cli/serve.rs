@@ -4,9 +4,9 @@ use super::{Global, block_on, runtime, sourced};
 use crate::app::reload::Reload;
 use crate::app::{self, App, Away, Instead};
 use crate::approval::people::People;
-use crate::config::{Environment, Settings, Source};
+use crate::config::{Settings, Source};
 use crate::tasks::Tasks;
-use crate::{crash, telemetry, web};
+use crate::{telemetry, web};
 use anyhow::{Context, Result, anyhow};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
@@ -25,9 +25,6 @@ const COUNT_EVERY: Duration = Duration::from_secs(5);
 pub fn run(global: &Global) -> Result<ExitCode> {
     let (settings, source) = sourced(global)?;
     telemetry::start_logs(&settings.log).map_err(|why| anyhow!(why))?;
-    if let Some(text) = Environment::from_process().abort_at() {
-        crash::arm(text).map_err(|why| anyhow!(why))?;
-    }
     // Acknowledgements do not wait behind the work of investigations: that has threads of its own.
     let background = runtime()?;
     let served = block_on(serve(settings, source, background.handle().clone()));

@@ -18,6 +18,7 @@ use reqwest::{Client, RequestBuilder, Response, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use super::retry_after::retry_after_ms;
+use crate::crash::{self, Point};
 
 /// Enough to see which page or message came back, short enough for a log line.
 const EXCERPT_CHARS: usize = 300;
@@ -281,8 +282,13 @@ impl Http {
             let request = request.build().map_err(|error| self.failed(error))?;
             return wire.answer(request).await.ok_or_else(|| self.timed_out());
         }
-        let response = request.send().await.map_err(|error| self.failed(error))?;
-        self.read(response, bytes_max).await
+        crash::at(Point::BeforeRequest);
+        let answer = match request.send().await {
+            Ok(response) => self.read(response, bytes_max).await,
+            Err(error) => Err(self.failed(error)),
+        };
+        crash::at(Point::AfterRequest);
+        answer
     }
 
     fn timed_out(&self) -> Error {

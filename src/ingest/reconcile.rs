@@ -16,6 +16,7 @@ use super::{Delivery, Ingest, Rejected};
 use crate::clients::alertmanager::{Alertmanager, Silence};
 use crate::clients::prometheus::Prometheus;
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::model::alert::AlertKey;
 use crate::model::matcher::Matcher;
 use crate::store::pipeline::Watched;
@@ -154,7 +155,9 @@ impl Reconciler {
         let mark_ms = self.store.reconciled_until(scope, source).await?;
         // Read before the peers are asked: what is delivered meanwhile is not missing.
         let watched = self.store.watched_alerts(scope, source).await?;
+        crash::at(Point::BeforePoll);
         let looks = peers::poll(&self.peers, &self.rules.receiver).await;
+        crash::at(Point::AfterPoll);
         let now_ms = self.clock.now_ms();
         self.note(&looks, now_ms).await?;
         let mut round = Round { answered: looks.answered().count(), ..Round::default() };

@@ -8,6 +8,7 @@ use super::answer::{one_why, retry};
 use super::doubt::{Known, Memory};
 use super::words::Language;
 use super::{Attempt, Before, Channel, Failure, Repeat, Sent, addressed};
+use crate::crash::{self, Point};
 use crate::model::message::Message;
 use base64::Engine as _;
 use futures::future::BoxFuture;
@@ -170,7 +171,10 @@ impl Email {
     }
 
     async fn deliver_mail(&self, mail: lettre::Message, to: &Mailbox) -> Outcome {
-        match tokio::time::timeout(self.timeout, self.transport.send(mail)).await {
+        crash::at(Point::BeforeMail);
+        let sent = tokio::time::timeout(self.timeout, self.transport.send(mail)).await;
+        crash::at(Point::AfterMail);
+        match sent {
             Ok(Ok(_)) => Outcome::Accepted,
             Ok(Err(error)) => self.judge(&error, to),
             Err(_) => {

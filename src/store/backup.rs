@@ -10,6 +10,7 @@ use super::postgres_tools::Target;
 use super::schema::{self, Compared};
 use super::{Error, files, plan};
 use crate::clock::format_ms;
+use crate::crash::{self, Point};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -109,7 +110,9 @@ async fn written(
     };
     keep_manifest(&manifest, &manifest_of(file))?;
     // Last, so that a backup which has its name is whole.
+    crash::at(Point::BeforeBackup);
     files::rename(partial, file)?;
+    crash::at(Point::AfterBackup);
     Ok(manifest)
 }
 

@@ -6,6 +6,7 @@
 
 use super::db::{Conn, Store, chunks, db, dialect, values};
 use super::{Error, text};
+use crate::crash::{self, Point};
 use sqlx::{AssertSqlSafe, FromRow};
 
 /// Heads that are recorded in one transaction; on SQLite every acknowledgement waits for it.
@@ -99,6 +100,7 @@ impl Store {
                         "update checkpoint set number = $1, mac = $2 where name = 'last'"
                     ).bind(end.number).bind(&end.mac).execute(&mut **c).await.map(|_| ()))?;
                 }
+                crash::at(Point::BeforeCheckpoint);
                 Ok(material.changed.len())
             })
         })

@@ -9,6 +9,7 @@ use super::readers::Readers;
 use super::tap::{self, Access, Tap};
 use super::writer::{self, Job, Opening, Queues};
 use super::{Error, deliveries, files, opening, orphans, schema};
+use crate::crash::{self, Point};
 use crate::model::ids::DeliveryId;
 use crate::tasks::Tasks;
 use futures::future::BoxFuture;
@@ -296,7 +297,9 @@ where
     let mut transaction = pool.begin().await?;
     match work(&mut Conn::Pg(&mut transaction)).await {
         Ok(value) => {
+            crash::at(Point::BeforeStored);
             transaction.commit().await?;
+            crash::at(Point::AfterStored);
             Ok(value)
         }
         Err(error) => {

@@ -2,6 +2,7 @@
 
 use super::db::{Conn, Store, chunks, db, dialect, in_time, list, values};
 use super::{Error, key, parsed, text};
+use crate::crash::{self, Point};
 use crate::model::ids::DeliveryId;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Connection};
@@ -221,6 +222,8 @@ async fn insert_in_one_commit(pool: &PgPool, acks: &[Ack]) -> Result<(), Error> 
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
     insert_many(&mut Conn::Pg(&mut transaction), acks).await?;
+    crash::at(Point::BeforeStored);
     transaction.commit().await?;
+    crash::at(Point::AfterStored);
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 use super::db::{Conn, Store, db, dialect, list};
 use super::{Error, json};
+use crate::crash::{self, Point};
 use crate::model::ids::MessageId;
 use crate::model::message::Message;
 
@@ -80,10 +81,17 @@ impl Store {
             return Ok(0);
         }
         let channel = channel.to_owned();
-        self.write(move |conn| {
-            Box::pin(async move { put_together(conn, &channel, now_ms, compose).await })
-        })
-        .await
+        let together = self
+            .write(move |conn| {
+                Box::pin(async move {
+                    let together = put_together(conn, &channel, now_ms, compose).await?;
+                    crash::at(Point::BeforeDigest);
+                    Ok(together)
+                })
+            })
+            .await?;
+        crash::at(Point::AfterDigest);
+        Ok(together)
     }
 
     /// Lets what is held on a channel go alone after all.

@@ -15,6 +15,7 @@ use super::postgres_tools::Target;
 use super::schema::{self, MIGRATIONS, RESTORING};
 use super::{Error, files, plan};
 use crate::clock::format_ms;
+use crate::crash::{self, Point};
 use secrecy::SecretString;
 use sqlx::migrate::Migrate as _;
 use sqlx::postgres::{PgConnection, PgPoolOptions};
@@ -27,6 +28,8 @@ use std::time::Duration;
 /// Postgres notices a moment later that a server has ended.
 const LOOKS: u32 = 25;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How the folders begin in which databases are made ready.
+const STAGING: &str = "restore-";
 
 /// Whether a database that is there may be moved aside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -157,18 +160,34 @@ async fn into_folder(folder: &Path, manifest: &Manifest, order: &Order) -> Resul
             target.display()
         )));
     }
-    let staging = folder.join(format!("restore-{}", order.now_ms));
+    forget_broken_off(folder);
+    let staging = folder.join(format!("{STAGING}{}", order.now_ms));
     files::make_private_folder(&staging).map_err(|e| files::cannot("make", &staging, &e))?;
     let staged = staged(&staging, manifest, order).await;
     let done = match staged {
-        Ok((streams, prepared)) => exchange(&staging.join("watchkeeper.db"), &target, order)
-            .await
-            .map(|aside| Restored { manifest: manifest.clone(), aside, streams, prepared }),
+        Ok((streams, prepared)) => {
+            crash::at(Point::BeforeRestore);
+            let exchanged = exchange(&staging.join("watchkeeper.db"), &target, order).await;
+            crash::at(Point::AfterRestore);
+            exchanged.map(|aside| Restored { manifest: manifest.clone(), aside, streams, prepared })
+        }
         Err(error) => Err(error),
     };
     // Empty when all went well.
     let _ = fs::remove_dir_all(&staging);
     done
+}
+
+/// Takes away the copies of restores that were ended; the lock says that none goes on.
+fn forget_broken_off(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.strip_prefix(STAGING).is_some_and(|rest| rest.parse::<i64>().is_ok()) {
+            // One that cannot be removed harms nothing but the space.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Makes the database ready in a folder of its own.
@@ -215,7 +234,8 @@ async fn exchange(ready: &Path, target: &Path, order: &Order) -> Result<Option<S
         files::rename(ready, target)?;
         return Ok(None);
     }
-    let stamp = format_ms(order.now_ms).replace(':', "");
+    let stamp = format!("{}-{:03}", format_ms(order.now_ms), order.now_ms.rem_euclid(1000));
+    let stamp = stamp.replace(':', "");
     let aside = files::with_suffix(target, &format!(".before-restore-{stamp}"));
     let settled = match open_alone(target).await {
         Ok(connection) => connection.close().await.is_ok(),
@@ -325,7 +345,7 @@ async fn make_room(
     let mut sql = String::from("begin;\n");
     let aside = (!there.is_empty()).then(|| {
         let stamp = format_ms(order.now_ms).replace([':', '-'], "").to_lowercase();
-        format!("watchkeeper_before_{stamp}")
+        format!("watchkeeper_before_{stamp}_{:03}", order.now_ms.rem_euclid(1000))
     });
     if let Some(aside) = &aside {
         sql.push_str(&format!("create schema {aside};\n"));
@@ -375,7 +395,9 @@ async fn filled(
     let mut transaction = connection.begin().await?;
     let prepared = after::prepare(&mut Conn::Pg(&mut transaction), manifest, order).await?;
     transaction.execute(AssertSqlSafe(format!("drop table {RESTORING}"))).await?;
+    crash::at(Point::BeforeRestore);
     transaction.commit().await?;
+    crash::at(Point::AfterRestore);
     Ok((streams, prepared))
 }
 

@@ -6,6 +6,7 @@
 use super::db::{Conn, db, dialect};
 use super::effects::{Effect, created, effects};
 use super::{Error, opening};
+use crate::crash::{self, Point};
 use sqlx::migrate::Migrator;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -177,6 +178,8 @@ pub(super) async fn migrate_restored(conn: &mut Conn<'_>, place: &str) -> Result
 /// between, as replicas wait for each other here.
 pub(super) async fn bring_up_to_date(conn: &mut Conn<'_>, place: &str) -> Result<(), Error> {
     find(conn).await?.refuse(place)?;
+    crash::at(Point::BeforeMigrate);
     db!(conn, c => MIGRATIONS.run(&mut **c).await).map_err(opening::of_tables)?;
+    crash::at(Point::AfterMigrate);
     find(conn).await?.refuse(place)
 }

@@ -10,6 +10,7 @@
 
 use super::db::Conn;
 use super::{Error, deliveries};
+use crate::crash::{self, Point};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use sqlx::sqlite::SqliteConnection;
@@ -197,7 +198,9 @@ async fn commit(
         let ran = run_jobs(connection, opening, job, queues, &mut finished).await;
         worked = began.elapsed();
         ran?;
+        crash::at(Point::BeforeStored);
         connection.execute("commit").await?;
+        crash::at(Point::AfterStored);
         Ok::<_, Error>(refused)
     }
     .await;

@@ -6,6 +6,7 @@
 
 use super::process::{Spec, visible};
 use super::{Error, Exit, Ran};
+use crate::crash::{self, Point};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub(super) async fn run(spec: Spec) -> Result<Ran, Error> {
     else {
         return Err(Error::Missing(format!("no such program: {:?}", spec.candidates)));
     };
+    crash::at(Point::BeforeProgram);
     let mut child = Command::new(program)
         .args(&spec.args)
         .env_clear()
@@ -62,6 +64,7 @@ pub(super) async fn run(spec: Spec) -> Result<Ran, Error> {
         }
         ended
     };
+    crash::at(Point::AfterProgram);
     let exit = match ended {
         Err(_) => Exit::TimedOut,
         Ok(Ok(status)) => exit(status),

@@ -4,6 +4,7 @@
 //! it ended. Never: the environment of this process, a search of `PATH`, output beyond the cap, a
 //! process of the group that outlives the call, also when the call itself is dropped.
 
+use crate::crash::{self, Point};
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -106,6 +107,7 @@ fn join(paths: &[PathBuf]) -> String {
 /// start: the whole group was ended.
 pub async fn run(spec: &Spec) -> Result<Finished, Error> {
     let started = Instant::now();
+    crash::at(Point::BeforeProgram);
     let (mut child, path) = start(spec)?;
     let unavailable = |source| Error::Unavailable { path: path.clone(), source };
     let group = Group::of(&child).ok_or_else(|| {
@@ -146,6 +148,7 @@ pub async fn run(spec: &Spec) -> Result<Finished, Error> {
     group.signal(Signal::KILL);
     let status = child.wait().await.map_err(unavailable)?;
     group.disarm();
+    crash::at(Point::AfterProgram);
     if stop != Stop::Full && timeout(DRAIN, output.rest()).await.is_err() {
         output.truncated = true;
     }

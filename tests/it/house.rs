@@ -117,6 +117,52 @@ fn only_the_store_speaks_sql() {
     assert_eq!(holding(&sql, &["src/store/"]), Vec::<String>::new());
 }
 
+/// Every commit and every call to the outside passes by a place at which a test can end the process:
+/// a new way out needs points of its own in `crash.rs`.
+#[test]
+fn commits_and_calls_to_the_outside_stand_where_a_test_can_end_the_process() {
+    let ways = [
+        (
+            "a commit",
+            r#"\.commit\(\)|execute\("commit"\)|ncommit""#,
+            &[
+                "src/store/db.rs",
+                "src/store/deliveries.rs",
+                // Its first transaction makes room; nothing is in force before the points come.
+                "src/store/restore.rs",
+                "src/store/writer.rs",
+            ][..],
+        ),
+        (
+            "a request",
+            r"\.execute\(request\)|\.send\(\)",
+            &["src/clients/chat/transport.rs", "src/clients/http.rs"],
+        ),
+        ("a mail", r"transport\.send\(", &["src/notify/email.rs"]),
+        ("a program", r"\bCommand::new\(", &["src/targets/launch.rs", "src/targets/process.rs"]),
+        (
+            "a file put in place",
+            r"\brename\(",
+            &["src/approval/access.rs", "src/store/backup.rs", "src/store/restore.rs"],
+        ),
+        ("a line that leaves the machine", r"target\.send\(", &["src/audit/writer.rs"]),
+    ];
+    // Verbs that only look and the demo, tools of the Postgres client, the function that renames.
+    let elsewhere = ["src/cli/", "src/store/postgres_tools.rs", "src/store/files.rs"];
+    for (what, way, places) in ways {
+        let way = Regex::new(way).unwrap();
+        assert_eq!(
+            holding(&way, &[places, &elsewhere[..]].concat()),
+            Vec::<String>::new(),
+            "{what}"
+        );
+        for source in sources().iter().filter(|source| places.contains(&source.path.as_str())) {
+            assert!(way.is_match(&source.code), "{}: {what} no more", source.path);
+            assert!(source.code.contains("crash::at(Point::"), "{}: {what}", source.path);
+        }
+    }
+}
+
 #[test]
 fn only_the_gate_mints_permits() {
     let mint = Regex::new(r"::\s*mint\b|\bPermit\s*\{").unwrap();

@@ -13,6 +13,7 @@ mod carried;
 mod chaos;
 mod cli;
 mod clients;
+mod crash_points;
 mod demo;
 mod deploy;
 mod faults;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::refusal::Refusal;
 use super::{Endpoint, Error};
 use crate::clients::http::{self, Answer, Http, retry_after_ms};
+use crate::crash::{self, Point};
 
 /// Longer than any completion; a server that sends more is broken or hostile.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -86,10 +87,12 @@ impl Transport {
             error: self.malformed(error.to_string()),
             again: Again::Never,
         })?;
+        crash::at(Point::BeforeRequest);
         let answer = match self.http.client().execute(request).await {
             Ok(response) => self.http.read(response, ANSWER_BYTES_MAX).await,
             Err(error) => Err(self.http.failed(error)),
         };
+        crash::at(Point::AfterRequest);
         self.checked(answer.map_err(|error| self.unreached(error))?)
     }
 
