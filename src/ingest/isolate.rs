@@ -4,8 +4,8 @@
 //! with an alert that never can is set aside with the reason, and people are paged. Never: an alert set
 //! aside because the database was away; the order of what can be taken in changed.
 
-use super::queue::{Intake, Part, Read};
-use super::{Malformed, Parsed, count};
+use super::queue::{Intake, Part, Read, beat};
+use super::{Malformed, Parsed, SET_ASIDE, count};
 use crate::incident::intake::Arrival;
 use crate::model::alert::{Alert, Severity};
 use crate::model::call::sha256_hex;
@@ -197,7 +197,7 @@ impl Intake {
                 })
             })
             .await?;
-        count("set_aside");
+        count(SET_ASIDE);
         Ok(1)
     }
 

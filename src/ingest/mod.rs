@@ -161,8 +161,15 @@ impl Ingest {
     }
 }
 
+/// The result of a delivery that no transaction takes.
+const SET_ASIDE: &str = "set_aside";
+
 fn count(result: &'static str) {
-    metrics::counter!("watchkeeper_deliveries_total", "result" => result).increment(1);
+    counter(result).increment(1);
+}
+
+fn counter(result: &'static str) -> metrics::Counter {
+    metrics::counter!("watchkeeper_deliveries_total", "result" => result)
 }
 
 /// How bodies of one kind are read. What `check` lets pass, `parse` can read.

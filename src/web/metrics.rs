@@ -95,15 +95,7 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
     }
 
     of_pipeline(out, web, deps, now_ms).await?;
-    header(out, "watchkeeper_schedule_last_success_timestamp_seconds");
-    for job in store.scheduled().await? {
-        let Some(at_ms) = job.succeeded_at_ms else { continue };
-        let (name, at) = (job.job, seconds(at_ms));
-        let _ = writeln!(
-            out,
-            "watchkeeper_schedule_last_success_timestamp_seconds{{job=\"{name}\"}} {at}"
-        );
-    }
+    of_jobs(out, deps).await?;
 
     let halted = store.halt().await?.is_some();
     gauge(out, "watchkeeper_halted", "", f64::from(u8::from(halted)));
@@ -141,6 +133,28 @@ async fn of_pipeline(out: &mut String, web: &Web, deps: &Deps, now_ms: i64) -> R
         let _ = writeln!(
             out,
             "watchkeeper_alertmanager_peer_failing_seconds{{peer=\"{name}\"}} {failing}"
+        );
+    }
+    Ok(())
+}
+
+/// What one of all replicas does again and again. Prometheus has a `job` of its own.
+async fn of_jobs(out: &mut String, deps: &Deps) -> Result<(), Error> {
+    let jobs = deps.store.scheduled().await?;
+    if !jobs.is_empty() {
+        header(out, "watchkeeper_schedule_failing");
+    }
+    for job in &jobs {
+        let (name, failing) = (&job.job, u8::from(job.error.is_some()));
+        let _ = writeln!(out, "watchkeeper_schedule_failing{{task=\"{name}\"}} {failing}");
+    }
+    header(out, "watchkeeper_schedule_last_success_timestamp_seconds");
+    for job in &jobs {
+        let Some(at_ms) = job.succeeded_at_ms else { continue };
+        let (name, at) = (&job.job, seconds(at_ms));
+        let _ = writeln!(
+            out,
+            "watchkeeper_schedule_last_success_timestamp_seconds{{job=\"{name}\"}} {at}"
         );
     }
     Ok(())

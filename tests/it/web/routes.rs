@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use watchkeeper::model::ids::IncidentId;
 use watchkeeper::model::timeline::Entry;
+use watchkeeper::store::schedules::{Asking, Ended, Look};
 use watchkeeper::web::ROUTES;
 
 #[tokio::test]
@@ -199,6 +200,18 @@ async fn metrics_name_what_the_shipped_alerts_watch() {
     assert_eq!(answer.status, 200);
     site.store.expect_pulse(SCOPE, "alertmanager", 0).await.unwrap();
     site.store.note_peer(SCOPE, "alertmanager-1", None, 0).await.unwrap();
+    let asking = Asking {
+        job: "retention".into(),
+        owner: "a".into(),
+        now_ms: NOW_MS,
+        every_ms: 60_000,
+        lease_ms: 60_000,
+    };
+    let Look::Ours(turn) = site.store.take_turn(asking).await.unwrap() else {
+        panic!("it is nobody else's turn")
+    };
+    let failed = Ended::Failed("the disk is full".into());
+    site.store.end_turn(turn, NOW_MS, 60_000, failed).await.unwrap();
     site.clock.advance(90_000);
     let text = site.get("/metrics", "").await.text;
     let value = |name: &str| {
@@ -216,11 +229,16 @@ async fn metrics_name_what_the_shipped_alerts_watch() {
     )
     .unwrap();
     let names = regex::Regex::new("watchkeeper_[a-z_]+").unwrap();
-    // The process sets it for itself; a site is only its pages.
-    let by_the_process = include_str!("../../../src/app/pulse.rs");
+    // The process sets these for itself; a site is only its pages.
+    let by_the_process = [
+        ("watchkeeper_healthy", include_str!("../../../src/app/pulse.rs")),
+        ("watchkeeper_deliveries_total", include_str!("../../../src/ingest/mod.rs")),
+    ];
     for name in names.find_iter(&rules).map(|name| name.as_str()) {
-        let set_elsewhere = name == "watchkeeper_healthy"
-            && by_the_process.contains("gauge!(\"watchkeeper_healthy\")");
+        let set_elsewhere = by_the_process
+            .iter()
+            .any(|(of, source)| *of == name && source.contains(&format!("!(\"{name}\"")));
         assert!(set_elsewhere || text.contains(&format!("\n{name}")), "{name}");
     }
+    assert_eq!(value("watchkeeper_schedule_failing{task=\"retention\"}"), "1");
 }
