@@ -131,9 +131,9 @@ impl Intake {
         }
         self.failing.forget(read.id);
         if bad.is_empty() {
-            return self.take_alerts_done(read.id).await;
+            return self.take_alerts_done(scope, read).await;
         }
-        self.set_aside(scope, read.id, parsed, &bad).await
+        self.set_aside(scope, read, parsed, &bad).await
     }
 
     async fn take_alerts(
@@ -161,21 +161,29 @@ impl Intake {
             .await
     }
 
-    async fn take_alerts_done(&self, id: DeliveryId) -> Result<usize, Error> {
-        let now_ms = self.clock.now_ms();
+    async fn take_alerts_done(&self, scope: &str, read: &Arc<Read>) -> Result<usize, Error> {
+        let (scope, read) = (scope.to_owned(), Arc::clone(read));
+        let (now_ms, watchdog) = (self.clock.now_ms(), self.watchdog.clone());
         let taken = self.store.write(move |conn| {
-            Box::pin(async move { deliveries::take(conn, &[id], now_ms).await })
+            Box::pin(async move {
+                let ours = deliveries::take(conn, &[read.id], now_ms).await?;
+                if let (false, Ok(parsed)) = (ours.is_empty(), &read.parsed) {
+                    beat(conn, &watchdog, &scope, parsed, now_ms).await?;
+                }
+                Ok(ours.len())
+            })
         });
-        Ok(taken.await?.len())
+        taken.await
     }
 
     async fn set_aside(
         &self,
         scope: &str,
-        id: DeliveryId,
+        read: &Arc<Read>,
         parsed: &Parsed,
         bad: &[(usize, Error)],
     ) -> Result<usize, Error> {
+        let id = read.id;
         let Some((at, error)) = bad.first() else { return Ok(0) };
         let others = match bad.len() {
             1 => String::new(),
@@ -189,9 +197,16 @@ impl Intake {
         tracing::error!(delivery.id = %id, %problem, "a delivery is set aside");
         let alerts: Vec<&Alert> = bad.iter().map(|(at, _)| &parsed.alerts[*at]).collect();
         let announcement = self.tell(scope, id, &alerts, &problem);
+        let (scope, read) = (scope.to_owned(), Arc::clone(read));
+        let (now_ms, watchdog) = (self.clock.now_ms(), self.watchdog.clone());
         self.store
             .write(move |conn| {
                 Box::pin(async move {
+                    // What was taken by somebody else meanwhile has had its beats counted.
+                    let ours = deliveries::take(conn, &[id], now_ms).await?;
+                    if let (false, Ok(parsed)) = (ours.is_empty(), &read.parsed) {
+                        beat(conn, &watchdog, &scope, parsed, now_ms).await?;
+                    }
                     deliveries::mark_malformed(conn, id, &problem).await?;
                     outbox::queue(conn, &announcement).await
                 })

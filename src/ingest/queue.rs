@@ -161,15 +161,10 @@ async fn take(
         match &read.parsed {
             Ok(parsed) => {
                 let (group_key, heard) = (parsed.group_key.as_deref(), parsed.heard);
-                for alert in &parsed.alerts {
-                    if !watchdog.matcher.matches(&alert.labels) {
-                        arrivals.push(Arrival { alert, group_key, heard });
-                    } else if alert.status == Status::Firing {
-                        let deadline_ms = watchdog.absent_after_ms;
-                        let source = &alert.source;
-                        pipeline::beat(conn, &part.scope, source, now_ms, deadline_ms).await?;
-                    }
-                }
+                let others =
+                    parsed.alerts.iter().filter(|alert| !watchdog.matcher.matches(&alert.labels));
+                arrivals.extend(others.map(|alert| Arrival { alert, group_key, heard }));
+                beat(conn, watchdog, &part.scope, parsed, now_ms).await?;
             }
             Err(malformed) => {
                 let id = read.id;
@@ -181,6 +176,24 @@ async fn take(
     take_alerts(conn, correlator, &part.scope, &arrivals, now_ms).await?;
     crash::at(Point::BeforeIntake);
     Ok(ours.len())
+}
+
+/// Counts the beats of the alert that always fires in a delivery; with the row of the delivery, so that
+/// each counts once.
+pub(super) async fn beat(
+    conn: &mut Conn<'_>,
+    watchdog: &Watchdog,
+    scope: &str,
+    parsed: &Parsed,
+    now_ms: i64,
+) -> Result<(), Error> {
+    for alert in &parsed.alerts {
+        if alert.status == Status::Firing && watchdog.matcher.matches(&alert.labels) {
+            let deadline_ms = watchdog.absent_after_ms;
+            pipeline::beat(conn, scope, &alert.source, now_ms, deadline_ms).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes in alerts; a panic over one of them is an error like any other.

@@ -3,7 +3,7 @@
 use super::take_in;
 use crate::support::drill::Problem;
 use crate::support::engines::{Ground, for_each_engine, on_postgres};
-use crate::support::world::{Server, World, webhook};
+use crate::support::world::{SCOPE, Server, World, webhook};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use watchkeeper::store::Error;
@@ -97,6 +97,32 @@ async fn an_alert_that_only_fails_in_sql_is_set_aside_and_everything_else_goes_o
         assert!(said.contains("ServiceDown is firing"), "which one it is: {said}");
         assert_eq!(world.pagerduty.opened(), 1);
         world.assert_no_violations();
+        server.stop().await;
+    })
+    .await;
+}
+
+/// The alert that always fires came in one delivery with an alert that cannot be taken in: the
+/// pipeline works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beat_beside_an_alert_that_is_set_aside_counts_once() {
+    for_each_engine(|ground| async move {
+        let world = World::new(&ground).await;
+        let server = world.server().await;
+        refuse(&ground, "poison", "P0001").await;
+        let mut watchdog = alert("none", "firing");
+        watchdog["labels"] = serde_json::json!({ "alertname": "Watchdog", "severity": "none" });
+        for _ in 0..2 {
+            let poisoned = [watchdog.clone(), alert("poison", "firing"), alert("a", "firing")];
+            server.post(&webhook(&poisoned)).await;
+            take_in(&server).await;
+            world.clock.advance(60_000);
+        }
+        let pulses = server.app.store.pulses(SCOPE).await.unwrap();
+        let beats: Vec<_> = pulses.iter().map(|pulse| (&*pulse.source, pulse.beats)).collect();
+        assert_eq!(beats, [("alertmanager", 2)]);
+        assert_eq!(pods(&server).await, BTreeSet::from(["a".to_owned()]));
+        assert_eq!(server.app.store.malformed_deliveries(10).await.unwrap().len(), 2);
         server.stop().await;
     })
     .await;
