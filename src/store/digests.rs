@@ -209,19 +209,21 @@ where
     F: FnOnce(&[Message]) -> Message,
 {
     let sql = dialect!(conn,
-        lite: "select m.id, m.body from message_delivery d join message m on m.id = d.message_id
+        lite: "select m.id, m.body, d.unanswered from message_delivery d join message m on m.id = d.message_id
                where d.channel = $1 and d.may_digest > 0 and d.next_at_ms is not null
                  and d.state = 'held' order by d.message_id limit cast($2 as bigint)",
-        pg: "select m.id, m.body from message_delivery d join message m on m.id = d.message_id
+        pg: "select m.id, m.body, d.unanswered from message_delivery d join message m on m.id = d.message_id
              where d.channel = $1 and d.may_digest > 0 and d.next_at_ms is not null
                and d.state = 'held' order by d.message_id limit cast($2 as bigint) for update of d skip locked",
     );
-    let rows: Vec<(String, String)> = db!(conn, c => sqlx::query_as(sql)
+    let rows: Vec<(String, String, i64)> = db!(conn, c => sqlx::query_as(sql)
         .bind(channel).bind(MEMBERS_MAX).fetch_all(&mut **c).await)?;
+    // What may have been told before, in a digest that a restored backup does not know.
+    let unanswered = rows.iter().map(|(_, _, unanswered)| *unanswered).max().unwrap_or(0);
     // Only what could be read was ever held.
     let (ids, members): (Vec<String>, Vec<Message>) = rows
         .into_iter()
-        .filter_map(|(id, body)| Some((id, serde_json::from_str(&body).ok()?)))
+        .filter_map(|(id, body, _)| Some((id, serde_json::from_str(&body).ok()?)))
         .unzip();
     if members.is_empty() {
         return Ok(0);
@@ -239,13 +241,14 @@ where
         .execute(&mut **c).await.map(|_| ()))?;
     db!(conn, c => sqlx::query(
         "insert into message_delivery (message_id, channel, stream_id, state, attempts,
-             created_at_ms, next_at_ms)
-         values ($1, $2, $3, 'waiting', 0, $4, $4)"
+             unanswered, created_at_ms, next_at_ms)
+         values ($1, $2, $3, 'waiting', 0, $5, $4, $4)"
     )
         .bind(&id)
         .bind(channel)
         .bind(stream(channel))
         .bind(now_ms)
+        .bind(unanswered)
         .execute(&mut **c).await.map(|_| ()))?;
     let sql = dialect!(conn,
         lite: "update message_delivery set state = 'digested', next_at_ms = null, digest_id = $3

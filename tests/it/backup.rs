@@ -1,5 +1,7 @@
 //! A backup is one moment of the database; what it brings back permits nothing.
 
+mod old;
+
 use crate::support::drill::Problem;
 use crate::support::engines::{Ground, for_each_engine, on_postgres, on_sqlite};
 use crate::support::world::{SCOPE, Server, World};

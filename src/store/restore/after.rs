@@ -2,7 +2,9 @@
 //!
 //! Whatever happened after the backup is not known to it. So every change is halted until a person
 //! resumes; a change that was allowed or approved, or waits for an answer, is off; one whose outcome
-//! is not recorded is never run again, as after a crash; messages that may have left are marked.
+//! is not recorded is never run again, as after a crash; messages that may have left are marked. The
+//! time since the backup counts as no time in which somebody should have been paged, and what was
+//! known of peers and processes then says nothing of those of today.
 
 use super::{Manifest, Order};
 use crate::clock::format_ms;
@@ -42,6 +44,8 @@ pub(super) async fn prepare(
     let superseded = supersede(conn, &reason, order.now_ms).await?;
     let unknown = wake_intended(conn, order.now_ms).await?;
     end_leases(conn).await?;
+    give_time_back(conn, order.now_ms - manifest.taken_at_ms).await?;
+    forget_the_pipeline(conn).await?;
     let prepared = Prepared {
         superseded,
         unknown,
@@ -112,6 +116,25 @@ async fn end_leases(conn: &mut Conn<'_>) -> Result<(), Error> {
          where owner is not null",
     )
     .await?;
+    Ok(())
+}
+
+/// Incidents keep the time until a page that they had at the backup: an old one would page for all of
+/// them at once, before anybody could look at one.
+async fn give_time_back(conn: &mut Conn<'_>, since_ms: i64) -> Result<(), Error> {
+    db!(conn, c => sqlx::query(
+        "update incident set page_due_at_ms = page_due_at_ms + $1 where page_due_at_ms is not null"
+    ).bind(since_ms.max(0)).execute(&mut **c).await.map(|_| ()))?;
+    Ok(())
+}
+
+/// An alert is missing after two polls of today, and a peer fails since it was asked today. What
+/// incidents and people were told stays: it is on their timelines and in their channels.
+async fn forget_the_pipeline(conn: &mut Conn<'_>) -> Result<(), Error> {
+    count(conn, "update alert_doubt set missed = 0, missed_since_ms = null where missing_told = 0")
+        .await?;
+    count(conn, "delete from alertmanager_peer").await?;
+    count(conn, "delete from pulse").await?;
     Ok(())
 }
 
