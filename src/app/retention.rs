@@ -164,6 +164,18 @@ impl Retention {
 
     async fn outputs(&self, before_ms: i64) -> Result<u64, Error> {
         let in_use = self.store.outputs_in_use(before_ms).await?;
+        let found = self.store.outputs_to_age_out(before_ms, &in_use).await?;
+        if found == 0 {
+            return Ok(0);
+        }
+        // First, so that at no moment an output is gone that no entry accounts for.
+        let entry = SystemEntry::OutputsAgedOut {
+            process: process(),
+            days: i64::from(self.policy.outputs_days),
+            before_ms,
+            count: i64::try_from(found).unwrap_or(i64::MAX),
+        };
+        self.store.record_system(self.clock.now_ms(), entry).await?;
         let mut after = Some(After::default());
         let mut removed = 0;
         while let Some(from) = after.take() {
@@ -172,15 +184,6 @@ impl Retention {
             removed += some;
             after = next;
             rest(began).await;
-        }
-        if removed > 0 {
-            let entry = SystemEntry::OutputsAgedOut {
-                process: process(),
-                days: i64::from(self.policy.outputs_days),
-                before_ms,
-                count: i64::try_from(removed).unwrap_or(i64::MAX),
-            };
-            self.store.record_system(self.clock.now_ms(), entry).await?;
         }
         Ok(removed)
     }

@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 const TEXTS_MAX: i64 = 16;
 /// Entries that may name a text, at once.
 const NAMING_MAX: i64 = 500;
+/// Incidents that are looked up at once.
+const IDS_MAX: usize = 500;
 
 /// A stream as the database names it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, FromRow)]
@@ -100,8 +102,38 @@ impl Store {
         self.raw_entries(&named).await
     }
 
-    /// The first entry of a stream that is not what was written; `None` when it is whole.
+    /// The first entry of a stream that is not what was written; `None` when it is whole. One that
+    /// ages out beside the audit is judged as what it has become.
     pub async fn audit(&self, named: &Named) -> Result<Option<Broken>, Error> {
+        let found = self.audit_as(named).await?;
+        if found.is_none() || named.aged_out != 0 {
+            return Ok(found);
+        }
+        let now = self.named_again(named).await?;
+        if now.aged_out == 0 { Ok(found) } else { self.audit_as(&now).await }
+    }
+
+    async fn named_again(&self, named: &Named) -> Result<Named, Error> {
+        let (kind, id) = (named.stream_kind.clone(), named.stream_id.clone());
+        self.read(move |conn| {
+            Box::pin(async move {
+                Ok(db!(conn, c => sqlx::query_as(
+                    "select cast($1 as text) as stream_kind, cast($2 as text) as stream_id,
+                            cast(case when cast($1 as text) = 'incident' and not exists
+                                (select 1 from incident i where i.id = $2)
+                                then 1 else 0 end as bigint) as orphan,
+                            cast(case when exists
+                                (select 1 from stream_head h
+                                 where h.stream_kind = $1 and h.stream_id = $2
+                                   and h.aged_out_at_ms is not null)
+                                then 1 else 0 end as bigint) as aged_out"
+                ).bind(&kind).bind(&id).fetch_one(&mut **c).await)?)
+            })
+        })
+        .await
+    }
+
+    async fn audit_as(&self, named: &Named) -> Result<Option<Broken>, Error> {
         let Some(stream) = named.stream() else {
             return Ok(Some(Broken { seq: 1, why: "nobody writes streams of this kind".into() }));
         };
@@ -147,32 +179,71 @@ impl Store {
     /// no policy took.
     pub async fn gone_texts(&self) -> Result<(i64, Vec<String>), Error> {
         let taken_before_ms = self.outputs_taken_before().await?;
-        let (mut aged_out, mut missing) = (0, Vec::new());
+        let (mut aged_out, mut missing) = (0, Vec::<Lost>::new());
         let mut after = (String::new(), 0);
         loop {
             let from = after.clone();
             let rows =
                 self.read(move |conn| Box::pin(async move { naming(conn, &from).await })).await?;
-            let Some(last) = rows.last() else { return Ok((aged_out, missing)) };
+            let Some(last) = rows.last() else { break };
             after = (last.stream_id.clone(), last.seq);
-            let mut named: Vec<(bool, String)> = Vec::new();
+            let mut named: Vec<Lost> = Vec::new();
             for row in rows {
                 let entry: Value = serde_json::from_str(&row.body).unwrap_or_default();
                 let report = row.kind == "report_written";
                 let at = if report { "/hash" } else { "/output/hash" };
                 let Some(hash) = entry.pointer(at).and_then(Value::as_str) else { continue };
-                named.push((!report && row.at_ms < taken_before_ms, hash.to_owned()));
+                let output_at_ms = (!report).then_some(row.at_ms);
+                let hash = hash.to_owned();
+                named.push(Lost { stream_id: row.stream_id, output_at_ms, hash });
             }
-            let hashes: Vec<String> = named.iter().map(|(_, hash)| hash.clone()).collect();
+            let hashes: Vec<String> = named.iter().map(|one| one.hash.clone()).collect();
             let kept =
                 self.read(move |conn| Box::pin(async move { kept(conn, &hashes).await })).await?;
-            for (may_be_gone, hash) in named.into_iter().filter(|(_, hash)| !kept.contains(hash)) {
-                match may_be_gone {
+            for lost in named.into_iter().filter(|one| !kept.contains(&one.hash)) {
+                match lost.may_be_gone(taken_before_ms) {
                     true => aged_out += 1,
-                    false => missing.push(hash),
+                    false => missing.push(lost),
                 }
             }
         }
+        if missing.is_empty() {
+            return Ok((aged_out, Vec::new()));
+        }
+        // A round may go on beside the audit. It writes down what it takes before it takes it, and
+        // incidents go together with their entries.
+        let taken_before_ms = self.outputs_taken_before().await?;
+        let gone = self.incidents_gone(&missing).await?;
+        missing.retain(|one| !gone.contains(&one.stream_id));
+        let known = missing.len();
+        missing.retain(|one| !one.may_be_gone(taken_before_ms));
+        aged_out += i64::try_from(known - missing.len()).unwrap_or(i64::MAX);
+        Ok((aged_out, missing.into_iter().map(|one| one.hash).collect()))
+    }
+
+    /// Those of these incidents that are there no more.
+    async fn incidents_gone(&self, of: &[Lost]) -> Result<BTreeSet<String>, Error> {
+        let mut gone: BTreeSet<String> = of.iter().map(|one| one.stream_id.clone()).collect();
+        let ids: Vec<String> = gone.iter().cloned().collect();
+        for some in ids.chunks(IDS_MAX) {
+            let some = list(some);
+            let there = self.read(move |conn| {
+                Box::pin(async move {
+                    let sql = dialect!(conn,
+                        lite: "select id from incident where id in (select value from json_each($1))",
+                        pg: "select id from incident
+                             where id in (select jsonb_array_elements_text(cast($1 as jsonb)))",
+                    );
+                    let rows: Vec<(String,)> =
+                        db!(conn, c => sqlx::query_as(sql).bind(some).fetch_all(&mut **c).await)?;
+                    Ok(rows)
+                })
+            });
+            for (id,) in there.await? {
+                gone.remove(&id);
+            }
+        }
+        Ok(gone)
     }
 
     /// The latest time before which outputs were taken by policy.
@@ -218,6 +289,20 @@ async fn texts_after(conn: &mut Conn<'_>, hash: &str) -> Result<Vec<(String, Str
     Ok(db!(conn, c => sqlx::query_as(
         "select hash, body from blob where hash > $1 order by hash limit $2"
     ).bind(hash).bind(TEXTS_MAX).fetch_all(&mut **c).await)?)
+}
+
+/// A text that an entry names.
+struct Lost {
+    stream_id: String,
+    /// When the entry was written, of an output; none of a report, which no policy takes alone.
+    output_at_ms: Option<i64>,
+    hash: String,
+}
+
+impl Lost {
+    fn may_be_gone(&self, taken_before_ms: i64) -> bool {
+        self.output_at_ms.is_some_and(|at_ms| at_ms < taken_before_ms)
+    }
 }
 
 /// An entry that may name a text.

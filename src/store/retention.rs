@@ -15,6 +15,8 @@ use tombstones::ELIGIBLE;
 
 /// Rows that carry whole texts, at once; each may have megabytes.
 const TEXTS_AT_ONCE: i64 = 50;
+/// Names of texts, at once.
+const NAMES_AT_ONCE: i64 = 5_000;
 /// Small rows at once.
 const ROWS_AT_ONCE: i64 = 500;
 /// Pages of the file that are given back at once; a page has 4 KiB.
@@ -64,16 +66,31 @@ impl Store {
         .await
     }
 
-    /// Removes old outputs but those in use; returns where to go on, and how many were removed.
-    pub async fn age_out_outputs(
+    /// How many outputs are old and not in use.
+    pub async fn outputs_to_age_out(
         &self,
         before_ms: i64,
         in_use: &BTreeSet<String>,
+    ) -> Result<usize, Error> {
+        let mut count = 0;
+        let mut after = After::default();
+        loop {
+            let found = self.old_output_names(before_ms, after, NAMES_AT_ONCE).await?;
+            let Some((at_ms, hash)) = found.last().cloned() else { return Ok(count) };
+            count += found.iter().filter(|(_, hash)| !in_use.contains(hash)).count();
+            after = After { at_ms, hash };
+        }
+    }
+
+    async fn old_output_names(
+        &self,
+        before_ms: i64,
         after: After,
-    ) -> Result<(Option<After>, u64), Error> {
-        let found = self.read(move |conn| {
+        at_most: i64,
+    ) -> Result<Vec<(i64, String)>, Error> {
+        self.read(move |conn| {
             Box::pin(async move {
-                let rows: Vec<(i64, String)> = db!(conn, c => sqlx::query_as(
+                Ok(db!(conn, c => sqlx::query_as(
                     "select at_ms, hash from blob
                      where kind = 'output' and at_ms < $1 and (at_ms, hash) > ($2, $3)
                      order by at_ms, hash limit $4"
@@ -81,12 +98,21 @@ impl Store {
                     .bind(before_ms)
                     .bind(after.at_ms)
                     .bind(after.hash)
-                    .bind(TEXTS_AT_ONCE)
-                    .fetch_all(&mut **c).await)?;
-                Ok(rows)
+                    .bind(at_most)
+                    .fetch_all(&mut **c).await)?)
             })
-        });
-        let found = found.await?;
+        })
+        .await
+    }
+
+    /// Removes old outputs but those in use; returns where to go on, and how many were removed.
+    pub async fn age_out_outputs(
+        &self,
+        before_ms: i64,
+        in_use: &BTreeSet<String>,
+        after: After,
+    ) -> Result<(Option<After>, u64), Error> {
+        let found = self.old_output_names(before_ms, after, TEXTS_AT_ONCE).await?;
         let Some((at_ms, hash)) = found.last().cloned() else { return Ok((None, 0)) };
         let old = found.into_iter().map(|(_, hash)| hash).filter(|hash| !in_use.contains(hash));
         // One that was kept again meanwhile is young.

@@ -1,5 +1,7 @@
 //! What ages out, what never does, and how an audit tells age from tampering.
 
+mod beside;
+
 use crate::store::given::{SCOPE, action, add_action, claimed, said, step};
 use crate::support::binary::run;
 use crate::support::drill::Problem;
