@@ -44,6 +44,9 @@ pub struct List {
     /// Leave out so many at the beginning.
     #[arg(long, default_value_t = 0)]
     offset: u32,
+    /// Only those that were first seen before, in milliseconds since 1970.
+    #[arg(long, value_name = "MS")]
+    before: Option<u64>,
 }
 
 #[derive(Args)]
@@ -85,21 +88,26 @@ async fn list_all(global: &Global, list: &List) -> Result<ExitCode> {
     query.extend(list.fingerprint.iter().map(|print| ("fingerprint", print.clone())));
     query.extend(list.label.iter().map(|(name, value)| ("label", format!("{name}={value}"))));
     query.extend(list.incident.map(|id| ("incident", id.to_string())));
+    query.extend(list.before.map(|ms| ("before", ms.to_string())));
     query.extend(list.status.iter().map(|status| ("status", status.clone())));
     let answer = list.at.remote(global)?.get("api/v1/alerts", &query).await?;
     print::show(global.output, &answer, |answer| {
         let none = Vec::new();
         let alerts = answer.get("alerts").and_then(Value::as_array).unwrap_or(&none);
+        // Only where nothing newer is left to show.
+        let further = match (answer.get("next_offset"), answer.get("next_before")) {
+            (Some(next), _) if next.is_i64() => format!("\nthere are more: --offset {next}"),
+            (_, Some(next)) if next.is_i64() => {
+                format!("\nolder ones were not looked at: --before {next}")
+            }
+            _ => String::new(),
+        };
         if alerts.is_empty() {
-            return "no alerts".to_owned();
+            return format!("no alerts{further}");
         }
         let rows: Vec<Vec<String>> = alerts.iter().map(row).collect();
         let titles = ["ALERT", "STATUS", "FIRED", "TIMES SENT", "FINGERPRINT", "INCIDENT"];
-        let mut text = print::columns(&titles, &rows);
-        if let Some(next) = answer.get("next_offset").and_then(Value::as_i64) {
-            text.push_str(&format!("\nthere are more: --offset {next}"));
-        }
-        text
+        print::columns(&titles, &rows) + &further
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -34,8 +34,12 @@ pub struct Search {
     pub labels: Vec<(String, String)>,
     pub incident: Option<IncidentId>,
     pub status: Option<Status>,
+    /// Only those that were first seen before.
+    pub before_ms: Option<i64>,
     pub at_most: i64,
     pub offset: i64,
+    /// Without a fingerprint or an incident, only so many are looked at, the newest ones.
+    pub among: i64,
 }
 
 /// A part of what was found.
@@ -44,10 +48,13 @@ pub struct Page {
     pub alerts: Vec<Listed>,
     /// Whether there are further ones.
     pub more: bool,
+    /// Those that were first seen before were not looked at; `None`: none is left.
+    pub searched_to_ms: Option<i64>,
 }
 
 impl Search {
     async fn run(self, conn: &mut Conn<'_>, scope: &str) -> Result<Page, Error> {
+        let searched_to_ms = self.searched_to(conn, scope).await?;
         let mut sql = String::from(
             "select source, fingerprint, status, labels, annotations, starts_at_ms, ends_at_ms,
                  generator_url, incident_id, first_seen_ms, last_seen_ms, deliveries
@@ -68,6 +75,10 @@ impl Search {
         }
         if let Some(status) = self.status {
             wants(" and status = ?", word(status).to_owned());
+        }
+        for (condition, at_ms) in [("<", self.before_ms), (">=", searched_to_ms)] {
+            let Some(at_ms) = at_ms else { continue };
+            wants(&format!(" and first_seen_ms {condition} cast(? as bigint)"), at_ms.to_string());
         }
         // Labels are stored as JSON without spaces, in which a pair stands as it is written here.
         let position = dialect!(conn, lite: "instr", pg: "strpos");
@@ -93,7 +104,25 @@ impl Search {
         let more = rows.len() > at_most;
         rows.truncate(at_most);
         let alerts = rows.into_iter().map(Columns::listed).collect::<Result<Vec<_>, _>>()?;
-        Ok(Page { alerts, more })
+        Ok(Page { alerts, more, searched_to_ms })
+    }
+
+    /// How far back the search goes; `None`: to the beginning.
+    async fn searched_to(&self, conn: &mut Conn<'_>, scope: &str) -> Result<Option<i64>, Error> {
+        if self.fingerprint.is_some() || self.incident.is_some() {
+            return Ok(None);
+        }
+        // The one after the last that is looked at: all of its moment are, so that none is left out
+        // when the next request begins before it.
+        let rows: Vec<(i64,)> = db!(conn, c => sqlx::query_as(
+            "select first_seen_ms from alert where scope = $1 and first_seen_ms < $2
+             order by first_seen_ms desc limit 2 offset cast($3 as bigint)"
+        )
+            .bind(scope)
+            .bind(self.before_ms.unwrap_or(i64::MAX))
+            .bind(self.among.max(1) - 1)
+            .fetch_all(&mut **c).await)?;
+        Ok(rows.first().filter(|_| rows.len() > 1).map(|(at_ms,)| *at_ms))
     }
 }
 

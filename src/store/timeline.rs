@@ -42,6 +42,31 @@ impl Store {
         self.read(move |conn| Box::pin(async move { load(conn, &stream).await })).await
     }
 
+    /// At most so many entries of a stream after one of them (0: from the first), in order.
+    pub async fn entries_after(
+        &self,
+        stream: Stream,
+        after: i64,
+        at_most: i64,
+    ) -> Result<Vec<Stored>, Error> {
+        self.read(move |conn| {
+            Box::pin(async move {
+                let rows: Vec<(i64, i64, String, String)> = db!(conn, c => sqlx::query_as(
+                    "select seq, at_ms, body, hash from timeline
+                     where stream_kind = $1 and stream_id = $2 and seq > $3
+                     order by seq limit cast($4 as bigint)"
+                )
+                    .bind(stream.kind)
+                    .bind(&stream.id)
+                    .bind(after)
+                    .bind(at_most)
+                    .fetch_all(&mut **c).await)?;
+                stored(rows)
+            })
+        })
+        .await
+    }
+
     /// The history of a stream after an entry (0: all of it), and the first so many items that
     /// wait in its inbox, both in order.
     pub async fn file(
@@ -135,9 +160,11 @@ async fn file(
 
 /// Reads a stream inside a transaction or a read.
 async fn load(conn: &mut Conn<'_>, stream: &Stream) -> Result<Vec<Stored>, Error> {
-    rows(conn, stream)
-        .await?
-        .into_iter()
+    stored(rows(conn, stream).await?)
+}
+
+fn stored(rows: Vec<(i64, i64, String, String)>) -> Result<Vec<Stored>, Error> {
+    rows.into_iter()
         .map(|(seq, at_ms, body, hash)| {
             let entry = parsed(serde_json::from_str::<Entry>(&body), "timeline entry")?;
             Ok(Stored { seq, at_ms, entry, hash })

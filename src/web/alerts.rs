@@ -11,7 +11,10 @@ use axum::extract::State;
 use axum::http::Uri;
 use serde_json::{Value, json};
 
-/// Newest first. `label` may stand several times, each as NAME=VALUE.
+/// One request looks at so many alerts where no index leads to those that it asks for.
+const AMONG: i64 = 20_000;
+
+/// Newest first. `next_before` says that older ones were not looked at. `label` may stand several times, each as NAME=VALUE.
 pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<Value>, Error> {
     let query = forms::of_uri(&uri)?;
     let mut labels = Vec::new();
@@ -34,11 +37,15 @@ pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<V
         labels,
         incident,
         status,
+        before_ms: forms::number(&query, "before")?,
         at_most: forms::limit(&query)?,
         offset,
+        among: AMONG,
     };
     let at_most = search.at_most;
     let found = web.deps()?.store.find_alerts(web.scope(), search).await?;
     let next = found.more.then_some(offset + at_most);
-    Ok(Json(json!({ "alerts": found.alerts, "next_offset": next })))
+    Ok(Json(json!({
+        "alerts": found.alerts, "next_offset": next, "next_before": found.searched_to_ms,
+    })))
 }

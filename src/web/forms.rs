@@ -94,18 +94,25 @@ pub fn id<T: FromStr>(text: &str, what: &'static str) -> Result<T, Error> {
 
 /// How many rows a list leaves out at its beginning.
 pub fn offset(query: &BTreeMap<String, String>) -> Result<i64, Error> {
-    let Some(text) = query.get("offset") else { return Ok(0) };
-    let offset = text.parse::<i64>().ok().filter(|offset| *offset >= 0);
-    offset.ok_or_else(|| Error::invalid("offset", "must be a number, 0 or more"))
+    Ok(number(query, "offset")?.unwrap_or(0))
 }
+
+/// A number, 0 or more, where there is one of this name.
+pub fn number(query: &BTreeMap<String, String>, name: &'static str) -> Result<Option<i64>, Error> {
+    let Some(text) = query.get(name) else { return Ok(None) };
+    let number = text.parse::<i64>().ok().filter(|number| *number >= 0);
+    number.map(Some).ok_or_else(|| Error::invalid(name, "must be a number, 0 or more"))
+}
+
+/// More rows than this are in no answer.
+pub const LIMIT_MAX: i64 = 500;
 
 /// How many rows a list asks for.
 pub fn limit(query: &BTreeMap<String, String>) -> Result<i64, Error> {
     const DEFAULT: i64 = 50;
-    const MAX: i64 = 500;
     let Some(text) = query.get("limit") else { return Ok(DEFAULT) };
     match text.parse::<i64>() {
-        Ok(limit) if (1..=MAX).contains(&limit) => Ok(limit),
-        Ok(_) | Err(_) => Err(Error::invalid("limit", format!("must be 1 to {MAX}"))),
+        Ok(limit) if (1..=LIMIT_MAX).contains(&limit) => Ok(limit),
+        Ok(_) | Err(_) => Err(Error::invalid("limit", format!("must be 1 to {LIMIT_MAX}"))),
     }
 }

@@ -32,16 +32,21 @@ pub struct Whole {
 
 /// Reads an incident by the id of a path.
 pub async fn load(web: &Web, id: &str) -> Result<Whole, Error> {
+    let row = row(web, id).await?;
+    let entries = web.deps()?.store.timeline(Stream::incident(row.id)).await?;
+    let case = Case::fold(row.id, &row.scope, &entries);
+    Ok(Whole { row, entries, case })
+}
+
+async fn row(web: &Web, id: &str) -> Result<IncidentRow, Error> {
     let id: IncidentId = forms::id(id, "incident")?;
     let store = &web.deps()?.store;
-    let Some(row) = store.incident(web.scope(), id).await? else {
-        let stone = store.tombstone(id).await?;
-        let gone = |at_ms| Error::AgedOut { what: "incident", at_ms };
-        return Err(stone.map_or(Error::NotFound("incident"), |stone| gone(stone.aged_out_at_ms)));
-    };
-    let entries = store.timeline(Stream::incident(id)).await?;
-    let case = Case::fold(id, &row.scope, &entries);
-    Ok(Whole { row, entries, case })
+    if let Some(row) = store.incident(web.scope(), id).await? {
+        return Ok(row);
+    }
+    let stone = store.tombstone(id).await?;
+    let gone = |at_ms| Error::AgedOut { what: "incident", at_ms };
+    Err(stone.map_or(Error::NotFound("incident"), |stone| gone(stone.aged_out_at_ms)))
 }
 
 /// Which incidents a query asks for.
@@ -92,14 +97,28 @@ pub async fn one(State(web): State<Web>, _: Visitor, Id(id): Id) -> Result<Json<
     })))
 }
 
-/// The entries in order, each with the hash that chains it.
+/// The entries after `after` in order, each with the hash that chains it. `next_after` says that
+/// there are more.
 pub async fn timeline(
     State(web): State<Web>,
     _: Visitor,
     Id(id): Id,
+    uri: Uri,
 ) -> Result<Json<Value>, Error> {
-    let Whole { row, entries, .. } = load(&web, &id).await?;
-    Ok(Json(json!({"incident_id": row.id, "entries": entries})))
+    let query = forms::of_uri(&uri)?;
+    let limit = match query.get("limit") {
+        None => forms::LIMIT_MAX,
+        Some(_) => forms::limit(&query)?,
+    };
+    let after = forms::number(&query, "after")?.unwrap_or(0);
+    let row = row(&web, &id).await?;
+    let stream = Stream::incident(row.id);
+    let mut entries = web.deps()?.store.entries_after(stream, after, limit + 1).await?;
+    let at_most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let more = entries.len() > at_most;
+    entries.truncate(at_most);
+    let next_after = entries.last().filter(|_| more).map(|entry| entry.seq);
+    Ok(Json(json!({"incident_id": row.id, "entries": entries, "next_after": next_after})))
 }
 
 /// A named person takes the incident, which stops further paging.

@@ -1,6 +1,7 @@
 //! Storms: many alerts become few incidents, few investigations and few messages, and none is lost.
 
 mod digest;
+mod finding;
 mod flapping;
 mod joining;
 mod paging;

@@ -5,6 +5,7 @@ mod files;
 mod limits;
 mod orders;
 mod pages;
+mod paging;
 mod routes;
 pub mod site;
 mod starting;
