@@ -49,9 +49,10 @@ impl Store {
 ///
 /// # Errors
 /// `NoLonger` when a halt or the action's state forbids it, `OrdersChanged` when it has to be judged
-/// again, `OverLimit` with the true counts, `Held` by a guard, `Crowded` when it has to wait for
-/// others.
+/// again because of people's orders or of what waits in the inbox, `OverLimit` with the true counts,
+/// `Held` by a guard, `Crowded` when it has to wait for others.
 pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Error> {
+    refuse_when_told(conn, intent.incident_id).await?;
     refuse_when_halted(conn).await?;
     orders::refuse_when_changed(conn, intent.orders_version).await?;
     move_on(conn, intent.action_id, intent.from, ActionState::Intended).await?;
@@ -86,6 +87,19 @@ pub async fn write_intent(conn: &mut Conn<'_>, intent: &Intent) -> Result<(), Er
         .bind(intent.at_ms)
         .execute(&mut **c).await.map(|_| ()))?;
     Ok(())
+}
+
+/// What takes a change back and came since the step began is folded in first: a silence, a resolved
+/// notice, an end of what was permitted. The step has locked the row of the incident by now, for which
+/// whoever tells waits; so what is told later is told of a change that has started.
+async fn refuse_when_told(conn: &mut Conn<'_>, incident: IncidentId) -> Result<(), Error> {
+    let (told,): (i64,) = db!(conn, c => sqlx::query_as(
+        "select count(*) from inbox
+         where stream_kind = 'incident' and stream_id = $1
+           and (body like '{\"kind\":\"alert_silenced\"%' or body like '{\"kind\":\"alert_resolved\"%'
+                or body like '{\"kind\":\"superseded\"%')"
+    ).bind(incident.to_string()).fetch_one(&mut **c).await)?;
+    if told == 0 { Ok(()) } else { Err(Error::OrdersChanged) }
 }
 
 /// Once a halt is stored, no intent is committed: the lock makes it wait for those under way.

@@ -71,7 +71,8 @@ pub enum Error {
     /// The intent was not written: limits are used up. Judge again with these counts.
     #[error("a limit is reached")]
     OverLimit(Vec<(crate::model::verdict::Limit, i64)>),
-    /// The intent was not written: people gave orders since the call was judged. Judge again.
+    /// The intent was not written: people gave orders, or the incident was told something that takes
+    /// the change back, since the call was judged. Take the step anew.
     #[error("people gave orders meanwhile")]
     OrdersChanged,
     /// The intent was not written: other changes are in flight, and this one has to wait until
