@@ -118,6 +118,14 @@ pub enum Away {
     Wait,
 }
 
+/// A stopping process finishes the changes and messages that are on their way within this.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Then it says that it is gone, if the database hears it.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+/// A stop takes no longer, whatever hangs: tasks, the last word, and the tasks of the store.
+pub const STOPS_WITHIN: Duration =
+    Duration::from_secs(2 * PATIENCE.as_secs() + GONE_WITHIN.as_secs());
+
 /// Builds everything; nothing runs yet.
 ///
 /// # Errors

@@ -267,8 +267,12 @@ impl Reload {
 
     /// This process ends: its rules are no longer in force anywhere.
     pub(super) async fn gone(&self) {
-        if let Err(error) = self.parts().store.replica_gone(&self.replica).await {
-            tracing::debug!(%error, "cannot say that this process ends");
+        let parts = self.parts();
+        let told = parts.store.replica_gone(&self.replica);
+        match tokio::time::timeout(super::GONE_WITHIN, told).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "cannot say that this process ends"),
+            Err(_) => tracing::debug!("the database is too slow to hear that this process ends"),
         }
     }
 }

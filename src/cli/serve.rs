@@ -2,7 +2,7 @@
 
 use super::{Global, block_on, runtime, sourced};
 use crate::app::reload::Reload;
-use crate::app::{self, App, Away, Instead};
+use crate::app::{self, App, Away, Instead, PATIENCE};
 use crate::approval::people::People;
 use crate::config::{Settings, Source};
 use crate::tasks::Tasks;
@@ -17,8 +17,6 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A stopping server finishes its steps in flight within this.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How often the tasks are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 

@@ -35,6 +35,28 @@ fn a_kubernetes_deployment_never_goes_below_its_replicas() {
     }
 }
 
+/// Whoever ends a process earlier makes the outcome of a change unknown.
+#[test]
+fn every_deployment_waits_for_as_long_as_a_stop_may_take() {
+    let needs_s = watchkeeper::app::STOPS_WITHIN.as_secs();
+    let pod = &documents("deploy/kubernetes/watchkeeper.yaml")[0]["spec"]["template"]["spec"];
+    let compose = documents("deploy/compose/compose.yaml");
+    let unit = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/watchkeeper.service");
+    let unit = std::fs::read_to_string(unit).unwrap();
+    let of_unit = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec="));
+    let seconds = |text: &str| text.strip_suffix('s').unwrap().parse::<u64>().unwrap();
+    for (deployment, gives_s) in [
+        ("systemd", seconds(of_unit.unwrap())),
+        ("kubernetes", pod["terminationGracePeriodSeconds"].as_u64().unwrap()),
+        (
+            "compose",
+            seconds(compose[0]["services"]["watchkeeper-2"]["stop_grace_period"].as_str().unwrap()),
+        ),
+    ] {
+        assert!(gives_s > needs_s, "{deployment} gives {gives_s} s, a stop may take {needs_s} s");
+    }
+}
+
 #[test]
 fn a_compose_deployment_has_two_replicas_behind_a_balancer_that_asks_whether_they_are_ready() {
     let all = documents("deploy/compose/compose.yaml");

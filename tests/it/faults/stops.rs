@@ -46,3 +46,35 @@ async fn a_stop_does_not_wait_for_a_model() {
     })
     .await;
 }
+
+/// A change that is on its way is waited for: its outcome is known, and nobody runs it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_waits_for_a_change_on_its_way() {
+    for_each_engine(|ground| async move {
+        let world = super::broken_web(&ground).await;
+        let began = world.folder.join("began");
+        let script = world.folder.join("restart.sh");
+        let usual = std::fs::read_to_string(&script).unwrap();
+        let slow = format!(
+            "#!/bin/sh\n: > {}\nsleep 2\n{}",
+            began.display(),
+            usual.trim_start_matches("#!/bin/sh\n")
+        );
+        std::fs::write(&script, slow).unwrap();
+        let mut first = Process::start(&world, &ground, &[]);
+        assert_eq!(first.post(&Problem::down().firing()).await, Some(200));
+        super::eventually("the change has begun", async || began.exists()).await;
+        first.signal("TERM");
+        assert!(first.ended().await.success());
+        let log = first.log().join("\n");
+        assert!(!log.contains("did not end in time"), "{log}");
+        assert_eq!(ground.sql("select state from action").await, [["done"]]);
+
+        let mut second = Process::start(&world, &ground, &[]);
+        settled(&mut second, &ground).await;
+        second.kill().await;
+        assert_eq!(world.restarts("web"), 1);
+        assert_eq!(ground.sql("select state from incident").await, [["resolved"]]);
+    })
+    .await;
+}
