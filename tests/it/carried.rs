@@ -101,7 +101,7 @@ async fn a_silence_in_the_inbox_stops_the_intent_that_is_about_to_be_committed()
             id: "s1".into(),
             by: "ada".into(),
             comment: "mine".into(),
-            until_ms: i64::MAX,
+            until_ms: world.clock.now_ms() + 3_600_000,
         };
         let entry = Entry::AlertSilenced { key: known.case.alerts[0].alert.key(), silence };
         *tap.0.lock().unwrap() = Some((opened.store.clone(), lease.incident_id, entry));

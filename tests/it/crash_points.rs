@@ -129,28 +129,48 @@ async fn dies_once(ground: Arc<Ground>, point: Point) {
     story.tell(&mut first, &ground).await;
     let ended = first.ended().await;
     assert!(!ended.success(), "{at}: {ended:?}");
+    // What the clock brings may come while the change is on its way: then nobody can know its outcome.
+    let mut on_its_way = false;
     if point != Point::BeforeMigrate {
         time_passes(&ground).await;
+        let intended = "select id from action where state = 'intended'";
+        on_its_way = !ground.sql(intended).await.is_empty();
     }
     let mut second = story.start(&ground, "none");
     story.tell(&mut second, &ground).await;
     second.settled(&ground).await;
     second.kill().await;
 
-    assert_eq!(story.world.restarts("worker"), 1, "{at}");
+    let restarts = story.world.restarts("worker");
+    assert!(restarts == 1 || (on_its_way && restarts == 0), "{at}: {restarts} restarts");
     let rows = ground.sql("select state, decided_by from action").await;
-    assert_eq!(rows, [["done", "kim"]], "{at}");
+    assert_eq!(rows, [[if on_its_way { "unknown" } else { "done" }, "kim"]], "{at}");
     let rows = ground.sql("select state from incident").await;
-    assert_eq!(rows, [["resolved"]], "{at}");
+    assert_eq!(rows, [[if restarts == 1 { "resolved" } else { "escalated" }]], "{at}");
     let rows = ground.sql("select value from switch where name = 'halt'").await;
     assert_eq!(rows, [["off"]], "{at}");
-    assert_eq!(story.world.pagerduty.opened(), 1, "{at}: one page, one incident there");
+    // On a busy machine a channel may be too slow as well, which has a key of its own.
+    let id = ground.sql("select id from incident").await.concat().concat();
+    let events = story.world.pagerduty.events();
+    assert_eq!(opened(&events, &id), 1, "{at}: one page, one incident there: {events:#?}");
     assert_eq!(story.world.pagerduty.violations(), Vec::<String>::new(), "{at}");
     let waiting = "select count(*) from message_delivery
                    where state in ('waiting', 'held', 'sending', 'failed')";
     assert_eq!(ground.sql(waiting).await, [["0"]], "{at}: a message was lost");
     let lines = std::fs::read_to_string(story.checkpoints()).unwrap();
     assert!(lines.lines().count() > 0, "{at}: no checkpoint left the machine");
+}
+
+/// How often somebody was paged for this incident.
+fn opened(events: &[Value], id: &str) -> usize {
+    let (mut opened, mut open) = (0, false);
+    for event in events.iter().filter(|event| event["dedup_key"].to_string().contains(id)) {
+        let triggers = event["event_action"] == "trigger";
+        let ends = event["event_action"] == "resolve";
+        opened += usize::from(triggers && !open);
+        open = (open || triggers) && !ends;
+    }
+    opened
 }
 
 type Problem = (&'static str, &'static str, [(&'static str, &'static str); 3]);

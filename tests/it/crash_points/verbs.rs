@@ -26,7 +26,7 @@ async fn verb(world: &World, at: Option<Point>, args: &[&str]) -> Output {
     command.env_clear().env("PATH", "/usr/bin:/bin").envs(at.map(|at| (VARIABLE, at.as_str())));
     command.arg("--config").arg(world.folder.join("config/watchkeeper.yaml")).args(args);
     command.current_dir(&world.folder).stdin(Stdio::null()).kill_on_drop(true);
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(60), command.output()).await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(240), command.output()).await;
     ended.unwrap_or_else(|_| panic!("{args:?} hangs")).unwrap()
 }
 
