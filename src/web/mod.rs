@@ -91,7 +91,7 @@ pub type Locator = Arc<dyn Fn(&[&Labels]) -> Located + Send + Sync>;
 pub enum ServeError {
     #[error("{0}")]
     Refused(String),
-    #[error("cannot listen on {address}: {cause}")]
+    #[error("cannot listen on {address}: {cause}. `listen` names another address")]
     Listen { address: String, cause: std::io::Error },
     #[error("{0}")]
     Tls(String),
