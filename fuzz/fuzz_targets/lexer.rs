@@ -7,6 +7,8 @@
 #![no_main]
 #![allow(dead_code, unused_imports)]
 
+#[path = "../model/mod.rs"]
+mod model;
 #[path = "../safety/mod.rs"]
 mod safety;
 

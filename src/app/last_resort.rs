@@ -131,11 +131,18 @@ impl LastResort {
             }
         };
         let over = event == Event::Resolved;
-        let meaning = if over {
-            "What had stopped goes on by itself."
-        } else {
-            "Until this is mended no incident goes on, no change starts, and nobody is told of \
-             anything else. Alerts are refused with 503, so that Alertmanager sends them again."
+        let meaning = match (trouble.what, over) {
+            (What::Database | What::Intake | What::Part(_), true) => {
+                "What had stopped goes on by itself."
+            }
+            (What::Part(_), false) => {
+                "Nothing but a restart of this process mends it. Alerts are still stored; what \
+                 this part does is left to other replicas until then, if there are any."
+            }
+            (What::Database | What::Intake, false) => {
+                "Until this is mended no incident goes on, no change starts, and nobody is told of \
+                 anything else. Alerts are refused with 503, so that Alertmanager sends them again."
+            }
         };
         let why = self.redactor.text(&trouble.why).into_owned();
         Message {

@@ -1,4 +1,4 @@
-//! Takes over changed policy files and secrets while the server runs.
+//! Takes over changed rules, runbooks, inventory and secrets while the server runs.
 //!
 //! In: a word that the files changed. Out: a new desk in the place of the old one, new clients in the
 //! place of those whose secret is another one, or everything that is wrong with the files; then all
@@ -179,9 +179,12 @@ impl Reload {
             rules.version = %in_force.rules_version,
             rules.version_before = %before.rules_version,
             secrets = renewed.join(", "),
-            needs_restart = in_force.needs_restart.join(", "),
-            "took over the policy files"
+            "took over rules, runbooks, inventory and secrets"
         );
+        if !in_force.needs_restart.is_empty() {
+            let settings = in_force.needs_restart.join(", ");
+            tracing::warn!(settings, "changed, and in force only after a restart: {settings}");
+        }
         Ok(in_force)
     }
 
@@ -216,13 +219,13 @@ impl Reload {
 
     fn refuse(&self, problems: Vec<String>, now_ms: i64, by: &str) -> Vec<String> {
         for problem in &problems {
-            tracing::error!(by, problem, "the policy files are broken: {problem}");
+            tracing::error!(by, problem, "the files cannot be taken over: {problem}");
         }
         let mut in_force = locked(&self.in_force);
         tracing::error!(
             by,
             rules.version = %in_force.rules_version,
-            "the last good policy stays in force, the files are not taken over"
+            "what was in force stays in force, secrets included"
         );
         let since_ms = in_force.broken.as_ref().map_or(now_ms, |broken| broken.since_ms);
         in_force.broken = Some(Broken { since_ms, problems: problems.clone() });

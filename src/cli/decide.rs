@@ -67,7 +67,6 @@ fn outcome(action: &Value) -> String {
 pub fn described(action: &Value) -> String {
     let lines = [
         ("call", format!("{} {}", field(action, "/tool"), field(action, "/args"))),
-        ("why", field(action, "/reason")),
         ("risk", field(action, "/risk")),
         ("undo", field(action, "/rollback")),
         ("expires", time(action, "/expires_at_ms")),
@@ -75,7 +74,7 @@ pub fn described(action: &Value) -> String {
     ];
     let mut lines = lines.map(|(label, text)| format!("{label:8}  {text}")).to_vec();
     let origins = action.get("origins").and_then(Value::as_array).into_iter().flatten();
-    lines.splice(1..1, origins.map(whence));
+    lines.splice(1..1, origins.map(whence).chain(whys(action)));
     let (needed, may) = (action.get("quorum"), action.get("may_decide"));
     if let (Some(needed), Some(may)) = (needed.and_then(Value::as_i64), may.and_then(Value::as_i64))
         && may < needed
@@ -83,6 +82,13 @@ pub fn described(action: &Value) -> String {
         lines.push(format!("{:8}  {needed} have to agree, and only {may} may decide", "people"));
     }
     lines.join("\n")
+}
+
+/// What whoever proposed it says, and then each reason for which a person is asked.
+fn whys(action: &Value) -> Vec<String> {
+    let text = action.get("reason").and_then(Value::as_str).unwrap_or("-");
+    let said = text.lines().map(print::one_line).filter(|line| !line.is_empty());
+    said.map(|line| format!("{:8}  {line}", "why")).collect()
 }
 
 /// Where one argument, or one item of it, was found.
@@ -98,6 +104,13 @@ fn whence(origin: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_reason_has_a_line_of_its_own() {
+        let action = json!({"reason": "it is down\n\nsecond source: nothing confirms the alert"});
+        let said = described(&action);
+        assert!(said.contains("\nwhy       it is down\nwhy       second source: "), "{said}");
+    }
 
     #[test]
     fn an_approval_that_is_not_enough_says_how_many_are_missing() {

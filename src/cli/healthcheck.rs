@@ -1,6 +1,6 @@
 //! `watchkeeper healthcheck`: asks the configured listener on this machine whether it is ready.
 
-use super::{Global, block_on, print, remote, settings};
+use super::{Global, block_on, print, remote, settings_of_the_server};
 use crate::clients::http::{install_tls, read_capped};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -12,7 +12,8 @@ const WITHIN: Duration = Duration::from_secs(4);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 pub fn run(global: &Global) -> Result<ExitCode> {
-    let settings = settings(global)?;
+    // A file that is being edited says nothing about the server that runs.
+    let settings = settings_of_the_server(global)?;
     let address = settings.listen_address().ok_or_else(|| anyhow!("listen is no address"))?;
     let scheme = if settings.http.tls_cert_file.is_some() { "https" } else { "http" };
     let url = format!("{scheme}://{}/readyz", remote::reachable(address));

@@ -35,6 +35,9 @@ pub struct List {
     /// At most so many.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
+    /// Only those that were opened before this one.
+    #[arg(long, value_name = "ID")]
+    before: Option<IncidentId>,
 }
 
 #[derive(Args)]
@@ -61,6 +64,7 @@ pub fn run(global: &Global, verb: Verb) -> Result<ExitCode> {
 async fn list_all(global: &Global, list: &List) -> Result<ExitCode> {
     let mut query = vec![("limit", list.limit.to_string())];
     query.extend(list.state.map(|state| ("state", state.as_str().to_owned())));
+    query.extend(list.before.map(|id| ("before", id.to_string())));
     let answer = list.at.remote(global)?.get("api/v1/incidents", &query).await?;
     print::show(global.output, &answer, |answer| {
         let none = Vec::new();
@@ -69,7 +73,12 @@ async fn list_all(global: &Global, list: &List) -> Result<ExitCode> {
             return "no incidents".to_owned();
         }
         let rows: Vec<Vec<String>> = incidents.iter().map(row).collect();
-        print::columns(&["ID", "SEVERITY", "STATE", "OPENED", "ALERTS", "TITLE"], &rows)
+        let titles = ["ID", "SEVERITY", "STATE", "OPENED", "ALERTS", "TITLE"];
+        let mut text = print::columns(&titles, &rows);
+        if let Some(before) = answer.get("next_before").and_then(Value::as_str) {
+            text.push_str(&format!("\nthere are more: --before {before}"));
+        }
+        text
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -31,7 +31,7 @@ mod token;
 mod user;
 mod version;
 
-use crate::config::{Environment, Loaded, Settings, Source};
+use crate::config::{self, Environment, Loaded, Settings, Source};
 use crate::crash;
 use crate::model::action::Answer;
 use anyhow::{Result, anyhow};
@@ -209,6 +209,24 @@ pub fn sourced(global: &Global) -> Result<(Settings, Source)> {
         eprintln!("warning: {warning}");
     }
     Ok((value, source))
+}
+
+/// The settings as far as they say where the running server is. What is wrong elsewhere in them is
+/// only counted, and their secrets are not read.
+///
+/// # Errors
+/// Something is wrong with them that may be about its address.
+pub fn settings_of_the_server(global: &Global) -> Result<Settings> {
+    let environment = Environment::from_process();
+    let found = config::to_find_the_server(global.config.as_deref(), &environment, &global.set);
+    let (settings, passed_over) = found.map_err(|problems| anyhow!("{problems}"))?;
+    if passed_over > 0 {
+        eprintln!(
+            "warning: problems of the configuration passed over: {passed_over}; \
+             `watchkeeper check-config` lists them"
+        );
+    }
+    Ok(settings)
 }
 
 /// Runs async work on a runtime of its own.

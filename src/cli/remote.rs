@@ -3,7 +3,7 @@
 //! In: where it is and a token. Out: its answers as JSON or text, or what it said against the
 //! request with its advice. Never: the token in a message, or in the list of processes.
 
-use super::{Global, settings};
+use super::{Global, settings_of_the_server};
 use crate::clients::http::{Answer, Auth, Error, Http, Options};
 use crate::config::{Environment, Settings, is_loopback_url};
 use anyhow::{Context, Result, anyhow, bail};
@@ -54,7 +54,10 @@ impl At {
         match &self.server {
             Some(url) => Ok(url.clone()),
             // Whoever names the server needs no configuration, e.g. on a laptop.
-            None => Ok(own_url(&settings(global)?)),
+            None => match settings_of_the_server(global) {
+                Ok(settings) => Ok(own_url(&settings)),
+                Err(error) => Err(anyhow!("{error}. Name the server with --server meanwhile")),
+            },
         }
     }
 

@@ -224,6 +224,9 @@ fn turns_for_people(value: &Value) -> Vec<String> {
         print::field(mind, "/differ"),
         print::field(mind, "/unknown")
     )];
+    if mind["unfinished"] == json!(true) {
+        lines.push("note: the record ends before a conclusion; nothing beyond it is asked".into());
+    }
     for turn in turns.iter().filter(|turn| turn["same"] != json!(true)) {
         let of = |pointer| print::field(turn, pointer);
         lines.push(format!("DIFFERS  round {} turn {}", of("/round"), of("/turn")));

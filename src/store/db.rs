@@ -375,7 +375,8 @@ pub(super) fn read_folder(folder: &Path) -> Store {
 }
 
 pub(super) async fn read_postgres(url: &SecretString) -> Result<Store, Error> {
-    let (options, _) = address(url)?;
+    let (options, place) = address(url)?;
+    opening::connect(&options, &place).await?.close().await?;
     let options = options.options([("default_transaction_read_only", "on")]);
     let pool = PgPoolOptions::new()
         .max_connections(1)
@@ -414,6 +415,8 @@ async fn open_postgres(
     tasks: &Tasks,
 ) -> Result<Store, Error> {
     let (options, place) = address(url)?;
+    // Replicas wait here for the first one, without the limits of a session.
+    let mut connection = opening::connect(&options, &place).await?;
     let pool = PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(Duration::from_secs(5))
@@ -421,11 +424,8 @@ async fn open_postgres(
             Box::pin(async move { connection.execute(SESSION).await.map(|_| ()) })
         })
         .connect_with(options.clone())
-        .await
-        .map_err(opening::of_server)?;
+        .await?;
     refuse_unsafe_postgres(&pool).await?;
-    // Replicas wait here for the first one, without the limits of a session.
-    let mut connection = PgConnection::connect_with(&options).await?;
     schema::bring_up_to_date(&mut Conn::Pg(&mut connection), &place).await?;
     connection.close().await?;
     let (acks, queue) = mpsc::channel(QUEUE_MAX);

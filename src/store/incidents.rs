@@ -107,7 +107,17 @@ impl Store {
 
     /// Incidents, newest first.
     pub async fn incidents(&self, scope: &str, filter: Filter) -> Result<Vec<IncidentRow>, Error> {
-        let scope = scope.to_owned();
+        self.incidents_before(scope, filter, None).await
+    }
+
+    /// The same, of those that were opened before one of them.
+    pub async fn incidents_before(
+        &self,
+        scope: &str,
+        filter: Filter,
+        before: Option<IncidentId>,
+    ) -> Result<Vec<IncidentRow>, Error> {
+        let (scope, before) = (scope.to_owned(), before.map(|id| id.to_string()));
         self.read(move |conn| {
             Box::pin(async move {
                 let state = filter.state.map(State::as_str);
@@ -117,8 +127,10 @@ impl Store {
                             (select count(*) from alert a where a.incident_id = i.id) as alerts
                      from incident i
                      where i.scope = $1 and (cast($2 as text) is null or i.state = $2)
+                       and (cast($4 as text) is null or i.id < $4)
                      order by i.id desc limit cast($3 as bigint)"
-                ).bind(scope).bind(state).bind(filter.at_most).fetch_all(&mut **c).await)?;
+                ).bind(scope).bind(state).bind(filter.at_most).bind(before)
+                    .fetch_all(&mut **c).await)?;
                 rows.into_iter().map(Columns::row).collect()
             })
         })

@@ -5,17 +5,42 @@
 
 use super::Error;
 use rustix::io::Errno;
+use sqlx::Connection as _;
 use sqlx::migrate::MigrateError;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use std::time::Duration;
+
+/// Until a server that says nothing counts as away.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Connects to a server, before any pool does: a pool that gets no connection only says that it
+/// waited, and not for whom or why.
+pub(super) async fn connect(
+    options: &PgConnectOptions,
+    place: &str,
+) -> Result<PgConnection, Error> {
+    match tokio::time::timeout(CONNECT_WITHIN, PgConnection::connect_with(options)).await {
+        Ok(connected) => connected.map_err(|error| of_server(&error, place)),
+        Err(_) => {
+            let within = CONNECT_WITHIN.as_secs();
+            Err(Error::Unavailable(format!("Postgres at {place} gives no answer in {within} s")))
+        }
+    }
+}
 
 /// A server that cannot be connected to. One that answers that it knows no such user or database
 /// will go on saying so.
-pub(super) fn of_server(error: sqlx::Error) -> Error {
-    let to_mend = match error.as_database_error().and_then(|told| told.code()) {
+fn of_server(error: &sqlx::Error, place: &str) -> Error {
+    let told = error.as_database_error();
+    let to_mend = match told.and_then(|told| told.code()) {
         // SQLSTATE class 28: the login; 3D000: the database.
         Some(code) => code.starts_with("28") || code.as_ref() == "3D000",
         None => matches!(error, sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_)),
     };
-    if to_mend { Error::Conflict(error.to_string()) } else { error.into() }
+    // Without the line of the server's own source that sqlx adds.
+    let why = told.map_or_else(|| error.to_string(), |told| told.message().to_owned());
+    let said = format!("cannot connect to Postgres at {place}: {why}");
+    if to_mend { Error::Conflict(said) } else { Error::Unavailable(said) }
 }
 
 /// Tables that cannot be brought up to date.

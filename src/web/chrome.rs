@@ -141,6 +141,7 @@ pub struct Words {
     pub opened: &'static str,
     pub updated: &'static str,
     pub all: &'static str,
+    pub older: &'static str,
     pub queued: &'static str,
     pub flapping: &'static str,
 }
@@ -201,6 +202,7 @@ static ENGLISH: Words = Words {
     opened: "Opened",
     updated: "Updated",
     all: "all",
+    older: "older",
     queued: "Waiting for a free investigator, place",
     flapping: "Flapping: it is not investigated again before it is calm, not earlier than",
 };
@@ -254,6 +256,7 @@ static CHINESE: Words = Words {
     opened: "开始",
     updated: "更新",
     all: "全部",
+    older: "更早",
     queued: "等待空闲的调查者，位置",
     flapping: "告警抖动：平静之前不再调查，最早于",
 };

@@ -4,7 +4,7 @@ use super::chrome::Chrome;
 use super::describe::{Line, describe};
 use super::error::Error;
 use super::forms::{self, Id};
-use super::incidents::{self, Whole};
+use super::incidents::{self, Part, Whole};
 use super::visible::visible_json;
 use super::visitor::Visitor;
 use super::{Web, visible};
@@ -33,6 +33,8 @@ struct List {
     states: Vec<(&'static str, bool)>,
     waiting: Vec<Waiting>,
     rows: Vec<Listed>,
+    /// Where the next part of the list is.
+    older: Option<String>,
 }
 
 struct Waiting {
@@ -59,10 +61,10 @@ pub async fn list(
     visitor: Visitor,
     uri: Uri,
 ) -> Result<Html<String>, Error> {
-    let filter = incidents::filter(&forms::of_uri(&uri)?)?;
-    let chosen = filter.state;
+    let query = forms::of_uri(&uri)?;
+    let chosen = incidents::filter(&query)?.state;
+    let Part { rows, next_before } = incidents::part(&web, &query).await?;
     let store = &web.deps()?.store;
-    let rows = store.incidents(web.scope(), filter).await?;
     let waiting = store.actions(web.scope(), Some(ActionState::Awaiting), 100).await?;
     let mut c = Chrome::of(&web, &visitor).await?;
     c.reload_s = RELOAD_S;
@@ -71,6 +73,10 @@ pub async fn list(
         states: IncidentState::ALL.iter().map(|s| (s.as_str(), Some(*s) == chosen)).collect(),
         waiting: waiting.into_iter().map(Waiting::of).collect(),
         rows: rows.into_iter().map(Listed::of).collect(),
+        older: next_before.map(|id| match chosen {
+            Some(state) => format!("/?state={}&before={id}", state.as_str()),
+            None => format!("/?before={id}"),
+        }),
     };
     Ok(Html(page.render()?))
 }

@@ -40,7 +40,7 @@ pub enum Error {
         bytes_max: u64,
     },
     Slow,
-    /// The policy files cannot be taken over.
+    /// Configuration or policy files cannot be taken over.
     Broken {
         problems: Vec<String>,
     },
@@ -145,7 +145,7 @@ impl Error {
 fn broken(problems: Vec<String>) -> Problem {
     let count = problems.len();
     let message = format!(
-        "the policy files are broken ({count} problem{}); the last good ones stay in force",
+        "the files cannot be taken over ({count} problem{}); the last good ones stay in force",
         if count == 1 { "" } else { "s" }
     );
     Problem { problems, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "broken_policy", message) }

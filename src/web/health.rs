@@ -56,7 +56,7 @@ pub async fn ready(State(web): State<Web>) -> Response {
         Ok(_) | Err(_) => None,
     };
     if degraded.is_some() || alerts.is_some() {
-        let found = [("rules", degraded), ("alerts", alerts)];
+        let found = [("files", degraded), ("alerts", alerts)];
         let found =
             found.into_iter().filter_map(|(what, why)| Some((what.to_owned(), why?.into())));
         said["degraded"] = serde_json::Value::Object(found.collect());

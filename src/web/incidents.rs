@@ -61,11 +61,34 @@ pub fn filter(query: &BTreeMap<String, String>) -> Result<Filter, Error> {
     Ok(Filter { state, at_most: forms::limit(query)? })
 }
 
+/// A part of a list, newest first, and before which incident the next part goes on.
+pub struct Part {
+    pub rows: Vec<IncidentRow>,
+    pub next_before: Option<IncidentId>,
+}
+
+/// What a query asks for.
+pub async fn part(web: &Web, query: &BTreeMap<String, String>) -> Result<Part, Error> {
+    let mut filter = filter(query)?;
+    let at_most = usize::try_from(filter.at_most).unwrap_or(usize::MAX);
+    // One more says whether there are more.
+    filter.at_most += 1;
+    let before = match query.get("before").map(|text| text.parse()) {
+        None => None,
+        Some(Ok(id)) => Some(id),
+        Some(Err(_)) => return Err(Error::invalid("before", "must be the id of an incident")),
+    };
+    let mut rows = web.deps()?.store.incidents_before(web.scope(), filter, before).await?;
+    let more = rows.len() > at_most;
+    rows.truncate(at_most);
+    let next_before = rows.last().filter(|_| more).map(|row| row.id);
+    Ok(Part { rows, next_before })
+}
+
 /// Newest first.
 pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<Value>, Error> {
-    let filter = filter(&forms::of_uri(&uri)?)?;
-    let rows = web.deps()?.store.incidents(web.scope(), filter).await?;
-    Ok(Json(json!({ "incidents": rows })))
+    let Part { rows, next_before } = part(&web, &forms::of_uri(&uri)?).await?;
+    Ok(Json(json!({ "incidents": rows, "next_before": next_before })))
 }
 
 /// The row, and what the timeline says in sum.

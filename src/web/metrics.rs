@@ -89,7 +89,7 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
     for (name, until_ms) in store.breakers().await? {
         // As verdicts name it, without the word that the metric's own name says.
         let name = name.strip_prefix("breaker: ").unwrap_or(&name);
-        let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let name = escaped(name);
         let open = u8::from(until_ms > now_ms);
         let _ = writeln!(out, "watchkeeper_breaker_open{{breaker=\"{name}\"}} {open}");
     }
@@ -107,7 +107,6 @@ async fn of_store(web: &Web, deps: &Deps) -> Result<String, Error> {
 
 /// The way that alerts take to us.
 async fn of_pipeline(out: &mut String, web: &Web, deps: &Deps, now_ms: i64) -> Result<(), Error> {
-    let escaped = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
     let pulses = deps.store.pulses(web.scope()).await?;
     if !pulses.is_empty() {
         header(out, "watchkeeper_pulse_age_seconds");
@@ -169,8 +168,15 @@ fn of_policy(out: &mut String, deps: &Deps) {
     gauge(out, "watchkeeper_config_info", &hash, 1.0);
     let successful = f64::from(u8::from(in_force.broken.is_none()));
     gauge(out, "watchkeeper_config_last_reload_successful", "", successful);
+    let needs_restart = in_force.needs_restart.len() as f64;
+    gauge(out, "watchkeeper_config_needs_restart", "", needs_restart);
     let loaded = seconds(in_force.loaded_at_ms);
     gauge(out, "watchkeeper_config_last_reload_success_timestamp_seconds", "", loaded);
+}
+
+/// A text as the value of a label.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn header(out: &mut String, name: &str) {

@@ -91,7 +91,7 @@ pub type Locator = Arc<dyn Fn(&[&Labels]) -> Located + Send + Sync>;
 pub enum ServeError {
     #[error("{0}")]
     Refused(String),
-    #[error("cannot listen on {address}: {cause}")]
+    #[error("cannot listen on {address}: {cause}. `listen` names another address")]
     Listen { address: String, cause: std::io::Error },
     #[error("{0}")]
     Tls(String),
@@ -155,7 +155,7 @@ pub async fn serve(
     tasks: &Tasks,
 ) -> Result<Serving, ServeError> {
     may_listen(settings, &people).map_err(ServeError::Refused)?;
-    let tls = tls::acceptor(&settings.http).map_err(ServeError::Tls)?;
+    let tls = tls::Tls::load(&settings.http).map_err(ServeError::Tls)?;
     let listen = |cause| ServeError::Listen { address: settings.listen.clone(), cause };
     let listener = tokio::net::TcpListener::bind(&settings.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;

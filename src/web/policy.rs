@@ -63,7 +63,7 @@ pub async fn reload(
 pub fn complaint(deps: &Deps) -> Option<String> {
     let broken = deps.policy.in_force().broken?;
     let since = format_ms(broken.since_ms);
-    Some(format!("running on older rules, the file is broken since {since}"))
+    Some(format!("running on older files, those there cannot be taken over since {since}"))
 }
 
 /// Lets a rule ask. Any responder may: it is the safe direction.

@@ -6,6 +6,7 @@
 
 use super::connections::{Connections, Full, Place};
 use super::peer::Peer;
+use super::tls::Tls;
 use crate::config::{HttpSettings, Network};
 use crate::tasks::Tasks;
 use axum::Router;
@@ -22,7 +23,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
@@ -41,7 +41,7 @@ pub struct Server(Arc<Shared>);
 struct Shared {
     connections: Arc<Connections>,
     trusted: Vec<Network>,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     router: Router,
     patience: Patience,
 }
@@ -54,7 +54,7 @@ struct Patience {
 }
 
 impl Server {
-    pub fn new(http: &HttpSettings, tls: Option<TlsAcceptor>, router: Router) -> Self {
+    pub fn new(http: &HttpSettings, tls: Option<Tls>, router: Router) -> Self {
         let patience = Patience {
             header: Duration::from_millis(http.header_timeout_ms),
             idle: Duration::from_millis(http.idle_timeout_ms),
@@ -124,7 +124,8 @@ impl Shared {
         let Some(tls) = &self.tls else {
             return self.speak(stream, address, began, stop).await;
         };
-        let shaken = tokio::time::timeout(self.patience.header, tls.accept(stream)).await;
+        let shaken =
+            tokio::time::timeout(self.patience.header, tls.acceptor().accept(stream)).await;
         match shaken {
             Ok(Ok(stream)) => self.speak(stream, address, began, stop).await,
             Ok(Err(error)) => tracing::debug!(client = %address, %error, "no TLS with a client"),

@@ -29,6 +29,8 @@ fn a_kubernetes_deployment_never_goes_below_its_replicas() {
         assert_eq!(container[probe]["httpGet"]["path"], path);
         assert!(ROUTES.contains(&("get", path)));
     }
+    assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
+    assert_eq!(pod["spec"]["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
     let volumes = pod["spec"]["volumes"].as_array().unwrap();
     for mount in container["volumeMounts"].as_array().unwrap() {
         assert!(volumes.iter().any(|volume| volume["name"] == mount["name"]), "{mount}");
@@ -68,5 +70,10 @@ fn a_compose_deployment_has_two_replicas_behind_a_balancer_that_asks_whether_the
         assert!(balancer.contains(&format!("{replica}:8080 check")));
     }
     assert!(balancer.contains("option httpchk GET /readyz"));
+    assert!(balancer.contains("resolvers compose init-addr"), "a new container has a new address");
+    let subnet = &all[0]["networks"]["default"]["ipam"]["config"][0]["subnet"];
+    let compose = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/compose/compose.yaml");
+    let proxies = format!("trusted_proxies: [{}]", subnet.as_str().unwrap());
+    assert!(std::fs::read_to_string(compose).unwrap().contains(&proxies), "{subnet}");
     assert!(all[0]["secrets"].get("database.url").is_some());
 }

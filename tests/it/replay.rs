@@ -236,6 +236,22 @@ async fn another_mind_shows_the_turns_that_differ_and_runs_nothing() {
 }
 
 #[tokio::test]
+async fn an_incident_that_waits_for_a_person_replays_the_same_as_far_as_it_went() {
+    on_sqlite(|ground| async move {
+        let world = World::new(&ground).await;
+        world.set_autonomy("advise");
+        let scene = Scene::of(world, &Problem::down()).await;
+        assert_eq!(scene.exported()["incident"]["state"], json!("awaiting_approval"));
+        let value = result(scene.replay(&["--mind", "runbook", "-o", "json"]).await, 0);
+        assert_eq!((&value["same"], &value["mind"]["unfinished"]), (&json!(true), &json!(true)));
+        let said = scene.replay(&["--mind", "runbook"]).await.ok();
+        assert!(said.contains("note: the record ends before a conclusion"), "{said}");
+        scene.server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_model_is_asked_again_over_the_recorded_answers() {
     on_sqlite(|ground| async move {
         let scene = Scene::new(&ground).await;

@@ -209,6 +209,7 @@ async fn what_takes_a_restart_is_named_and_no_secret_goes_to_another_address() {
         let hash = format!("watchkeeper_config_info{{hash=\"{}\"}} 1", other.config_hash);
         assert!(metrics.contains(&hash), "{metrics}");
         assert!(metrics.contains("watchkeeper_config_last_reload_successful 1"), "{metrics}");
+        assert!(metrics.contains("watchkeeper_config_needs_restart 4\n"), "{metrics}");
         kept.server.stop().await;
     })
     .await;

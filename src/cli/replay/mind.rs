@@ -39,6 +39,9 @@ pub struct Asking {
     pub differ: usize,
     /// Calls that were not recorded.
     pub unknown: usize,
+    /// Whether a round that was the same as far as it was recorded did not conclude there, because a
+    /// person was waited for, say. How the mind would have gone on is then no difference.
+    pub unfinished: bool,
 }
 
 /// A turn then and again; `None` where there was none.
@@ -102,13 +105,19 @@ impl Play<'_> {
     async fn run(mut self, asking: &mut Asking) -> Result<()> {
         let mut number = 0;
         let mut over = false;
+        let mut differs = false;
         while !over && number < TURNS_MAX {
+            if number == self.turns.len() && !differs {
+                asking.unfinished = true;
+                return Ok(());
+            }
             let recorded = self.turns.get(number).map(|turn| turn.asked.clone());
             self.observe(number);
             let thought = self.ask(number).await?;
             let (again, unknown) = self.take(number, thought);
             over = again.conclusion.is_some() || again.calls.is_empty();
             let same = recorded.as_ref() == Some(&again);
+            differs |= !same;
             let (round, turn) = (self.case.round, number + 1);
             let again = Some(again);
             asking.turns.push(TurnAgain { round, turn, recorded, again, unknown, same });

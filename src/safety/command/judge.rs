@@ -4,10 +4,10 @@
 //! word judged differently from how the program reads it. This is the only maker of `Argv`.
 
 use super::lexer::{self, Word};
-use super::pattern::distance;
 use super::table::{self, Form, Table};
 use super::walk::{self, Walk};
 use super::{Argv, Judgement, Peer, Reach, Refusal, Role, WordJudgement, WordVerdict};
+use crate::model::text::distance;
 use std::net::IpAddr;
 
 /// Judges one command line.
@@ -103,7 +103,10 @@ fn unknown_program(table: &Table, word: &Word) -> Refusal {
     } else if let Some(instead) = table.instead(name) {
         (format!("`{name}` {}", instead.why), instead.nearest.clone())
     } else {
-        let close = table.programs().filter(|(other, _)| distance(name, other) == 1);
+        // Whoever asks chooses the length of the word.
+        let comparable = |other: &str| name.len() <= other.len() + 4;
+        let close =
+            table.programs().filter(|(other, _)| comparable(other) && distance(name, other) == 1);
         let form = close.into_iter().next();
         let nearest =
             form.map(|(other, form)| form.nearest.clone().unwrap_or_else(|| other.to_owned()));

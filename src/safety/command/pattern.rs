@@ -24,25 +24,6 @@ pub fn path_matches(path: &str, pattern: &str) -> bool {
     have.next().is_none()
 }
 
-/// Counts the edits between two short words, up to a length of 32.
-pub fn distance(a: &str, b: &str) -> usize {
-    if a.len() > 32 || b.len() > 32 {
-        return usize::MAX;
-    }
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, &cb) in b.iter().enumerate() {
-            let swap = corner + usize::from(ca != cb);
-            corner = row[j + 1];
-            row[j + 1] = swap.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,10 +42,5 @@ mod tests {
         ] {
             assert_eq!(path_matches(path, pattern), expected, "{path} {pattern}");
         }
-    }
-
-    #[test]
-    fn distance_counts_edits() {
-        assert_eq!([distance("ps", "ps"), distance("pss", "ps"), distance("df", "du")], [0, 1, 1]);
     }
 }

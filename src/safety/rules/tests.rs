@@ -158,7 +158,7 @@ fn every_mistake_of_a_rule_is_told_with_its_place() {
         ),
         (
             "{ name: a, tool: t, tier: safe, limit: [{ max: 1, per: [host], within: soon }] }",
-            "rules.0.limit.0.within: 'soon' is not a duration; write e.g. 30m, 1h or 7d",
+            "rules.0.limit.0.within: 'soon' is not a duration; write e.g. 90s, 5m, 1h30m or 7d",
         ),
         (
             "{ name: a, tool: t, tier: confirm, limit: [{ max: 1, per: [], within: 1h }] }",

@@ -113,6 +113,32 @@ async fn refusals_say_what_is_missing() {
     kim.run(&["alert", "send-test", "--resolved"]).await.misused();
 }
 
+/// Whoever halts may come while somebody edits the file, and need not be a reader of its secrets.
+#[tokio::test]
+async fn mistakes_in_the_configuration_keep_nobody_from_a_halt() {
+    let set = Set::up().await;
+    let server = set.home.serve("config/watchkeeper.yaml").await;
+    let lee = set.home.with_token(&set.responder);
+    let at = ["halt", "-o", "json", "--set", &server.listen()];
+    let file = set.home.read("config/watchkeeper.yaml");
+    let broken = file.replace("investigations_max: 64", "investigations_max: many");
+    let broken = broken.replacen("webhook_url_file:\n", "webhook_url_file: gone.secret\n", 1);
+    assert_eq!(broken.matches("gone.secret").count(), 1);
+    set.home.write("config/watchkeeper.yaml", &broken);
+    set.home.run(&["check-config"]).await.failed();
+    let ran = lee.run(&at).await;
+    assert!(ran.stderr.contains("`watchkeeper check-config` lists them"), "{ran:#?}");
+    assert_eq!(ran.json()["halted"], json!(true));
+    set.home.run(&["healthcheck", "--set", &server.listen()]).await.ok();
+
+    // What may be about the address is not passed over: the token is for one server.
+    set.home.write("config/watchkeeper.yaml", &file.replace("\nlisten:", "\nlistn:"));
+    let said = lee.run(&at).await.failed();
+    assert!(said.contains("listn") && said.contains("Name the server with --server"), "{said}");
+    let named = lee.run(&["halt", "--status", "--server", &server.url()]).await.ok();
+    assert!(named.starts_with("halted by lee"), "{named}");
+}
+
 #[tokio::test]
 async fn halting_needs_a_responder_and_resuming_an_sre() {
     let set = Set::up().await;

@@ -141,6 +141,11 @@ async fn a_part_that_ends_by_itself_is_told() {
         })
         .await;
         assert!((server.app.trouble())().is_some());
+        let said = world.slack_said();
+        assert!(
+            said.contains("the worker has ended") && said.contains("a restart of this process")
+        );
+        assert!(said.contains("Alerts are still stored"), "{said}");
         world.assert_no_violations();
         server.stop().await;
     })

@@ -167,8 +167,10 @@ async fn broken_files_change_nothing_and_everything_wrong_is_said() {
         assert_eq!(in_force.broken.unwrap().since_ms, since_ms, "the first time counts");
         let ready: Value = serde_json::from_str(&get("/readyz").await).unwrap();
         assert_eq!(ready["ready"], true);
-        let degraded = ready["degraded"]["rules"].as_str().unwrap();
-        assert!(degraded.starts_with("running on older rules, the file is broken since 2026-"));
+        let degraded = ready["degraded"]["files"].as_str().unwrap();
+        assert!(
+            degraded.starts_with("running on older files, those there cannot be taken over since ")
+        );
         let metrics = get("/metrics").await;
         let version = &before.rules_version;
         assert!(metrics.contains("watchkeeper_config_last_reload_successful 0\n"), "{metrics}");
@@ -309,7 +311,7 @@ async fn a_hangup_takes_the_files_over_and_never_ends_the_server() {
         .await;
         assert_eq!(third.0, second.0, "the last good ones stay in force");
         let log = server.log().join("\n");
-        assert!(log.contains("the policy files are broken: "), "{log}");
+        assert!(log.contains("the files cannot be taken over: "), "{log}");
         assert!(log.contains("safety_rules.yaml:2:"), "{log}");
         world.set_rules(&good);
         server.signal("HUP");

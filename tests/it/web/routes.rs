@@ -69,10 +69,20 @@ async fn incidents_are_listed_newest_first_and_filtered() {
     let list = site.get("/api/v1/incidents", viewer).await.json();
     assert_eq!(ids(list), [newer.to_string(), older.to_string()]);
     let one = site.get("/api/v1/incidents?limit=1&state=open", viewer).await.json();
-    assert_eq!(ids(one), [newer.to_string()]);
+    assert_eq!((ids(one.clone()), &one["next_before"]), (vec![newer.to_string()], &json!(newer)));
+    let rest = format!("/api/v1/incidents?limit=1&state=open&before={newer}");
+    let rest = site.get(&rest, viewer).await.json();
+    assert_eq!((ids(rest.clone()), &rest["next_before"]), (vec![older.to_string()], &json!(null)));
+    let page = site.page("/?limit=1&state=open", Some(&site.sign_in("vera").await)).await;
+    assert!(page.text.contains(&format!("?state=open&#38;before={newer}")), "{}", page.text);
     let none = site.get("/api/v1/incidents?state=resolved", viewer).await.json();
-    assert_eq!(none, json!({"incidents": []}));
-    for (query, path) in [("state=closed", "state"), ("limit=0", "limit"), ("limit=x", "limit")] {
+    assert_eq!(none, json!({"incidents": [], "next_before": null}));
+    for (query, path) in [
+        ("state=closed", "state"),
+        ("limit=0", "limit"),
+        ("limit=x", "limit"),
+        ("before=x", "before"),
+    ] {
         let answer = site.get(&format!("/api/v1/incidents?{query}"), viewer).await;
         assert_eq!(answer.error(), (400, "invalid".into()));
         assert_eq!(answer.json()["error"]["path"], path);
