@@ -54,10 +54,10 @@ pub type Stepped = (Next, Known);
 /// `Fenced`: somebody else has the incident. Anything else: nothing was written, try again without
 /// `known`.
 pub async fn advance(desk: &Desk, lease: &Lease, known: Option<Known>) -> Result<Stepped, Error> {
-    let used = known.as_ref().and_then(|known| known.used);
+    let (used, row) = known.as_ref().map_or((None, None), |known| (known.used, known.row.clone()));
     let (case, waiting) = read(desk, lease, known).await?;
     let mut draft = Draft::new(lease.clone(), case, desk.clock.now_ms());
-    draft.used = used;
+    (draft.used, draft.row) = (used, row);
     events::fold(desk, &mut draft, waiting);
     for _ in 0..STATES_MAX {
         if let Some(next) = pipeline::rest(desk, &mut draft) {
@@ -117,9 +117,9 @@ async fn read(
 /// Commits a draft.
 pub(super) async fn commit(desk: &Desk, draft: Draft, next: Next) -> Result<Stepped, Error> {
     let (page_due_at_ms, used) = (page_due(desk, &draft.case), draft.used);
-    let (step, case) = draft.into_step(next, page_due_at_ms);
+    let (step, case, row) = draft.into_step(next, page_due_at_ms);
     let committed = desk.store.commit(step).await?;
-    Ok((next, Known::after(case, &committed, used)))
+    Ok((next, Known::after(case, row, &committed, used)))
 }
 
 /// When a person has to be paged at the latest: never again once somebody was, or it is over.

@@ -36,6 +36,8 @@ pub struct Draft {
     pub now_ms: i64,
     /// What the day had cost lately, if that is known.
     pub used: Option<Used>,
+    /// The row as the step before left it under this lease.
+    pub row: Option<Projection>,
     lease: Lease,
     after: Head,
     entries: Vec<(i64, Entry)>,
@@ -55,6 +57,7 @@ impl Draft {
             case,
             now_ms,
             used: None,
+            row: None,
             lease,
             after,
             entries: Vec::new(),
@@ -177,26 +180,28 @@ impl Draft {
         hash
     }
 
-    /// The step as the store commits it, and the case that holds once it has.
-    pub fn into_step(self, next: Next, page_due_at_ms: Option<i64>) -> (Step, Case) {
+    /// The step as the store commits it, and the case and the row that hold once it has.
+    pub fn into_step(self, next: Next, page_due_at_ms: Option<i64>) -> (Step, Case, Projection) {
         let state = self.case.state();
+        let row = Projection {
+            title: self.case.title.clone(),
+            severity: self.case.severity,
+            state,
+            due_at_ms: match next {
+                Next::Again => Some(self.now_ms),
+                Next::At(at_ms) => Some(at_ms),
+                Next::WhenTold => None,
+            },
+            page_due_at_ms,
+            ended_at_ms: (state == State::Resolved).then_some(self.now_ms),
+        };
+        let stays = self.row.filter(|before| before.serves_as(&row, self.now_ms));
         let step = Step {
             lease: self.lease,
             after: self.after,
             entries: self.entries,
             folded: self.folded,
-            row: Projection {
-                title: self.case.title.clone(),
-                severity: self.case.severity,
-                state,
-                due_at_ms: match next {
-                    Next::Again => Some(self.now_ms),
-                    Next::At(at_ms) => Some(at_ms),
-                    Next::WhenTold => None,
-                },
-                page_due_at_ms,
-                ended_at_ms: (state == State::Resolved).then_some(self.now_ms),
-            },
+            row: stays.is_none().then(|| row.clone()),
             actions: self.changes,
             intent: None,
             failures: self.failures,
@@ -205,7 +210,7 @@ impl Draft {
             usage: self.usage,
             at_ms: self.now_ms,
         };
-        (step, self.case)
+        (step, self.case, stays.unwrap_or(row))
     }
 }
 
@@ -218,15 +223,22 @@ pub struct Known {
     pub inbox: Inbox,
     /// What the day had cost when this incident last added to it.
     pub used: Option<Used>,
+    /// The row as it was last committed under this lease, if it was.
+    pub row: Option<Projection>,
 }
 
 impl Known {
-    /// After a step was committed, whose case this is.
-    pub fn after(mut case: Case, committed: &Committed, used: Option<Used>) -> Self {
+    /// After a step was committed, whose case and row these are.
+    pub fn after(
+        mut case: Case,
+        row: Projection,
+        committed: &Committed,
+        used: Option<Used>,
+    ) -> Self {
         if let Some(last) = committed.stored.last() {
             case.head.clone_from(&last.hash);
         }
-        Self { case, inbox: committed.inbox, used: committed.used.or(used) }
+        Self { case, inbox: committed.inbox, used: committed.used.or(used), row: Some(row) }
     }
 }
 

@@ -72,7 +72,7 @@ async fn start(
     let page_due_at_ms = page_due(desk, &draft.case);
     let facts = desk.facts(&draft.case);
     let (lease, now_ms) = (draft.lease().clone(), draft.now_ms);
-    let (mut step, case) = draft.into_step(Next::Again, page_due_at_ms);
+    let (mut step, case, row) = draft.into_step(Next::Again, page_due_at_ms);
     step.intent = Some(intents::Intent {
         action_id: action.id(),
         incident_id: lease.incident_id,
@@ -91,7 +91,7 @@ async fn start(
             return refused(desk, draft, &action, error).await;
         }
     };
-    let Known { case, .. } = Known::after(case, &intended.committed, None);
+    let Known { case, .. } = Known::after(case, row, &intended.committed, None);
     let bounds = Bounds {
         start_before_ms,
         timeout_ms: desk.policy.tool_timeout_ms,
@@ -214,7 +214,7 @@ async fn refused(
         Error::OrdersChanged => {
             return Ok((
                 Next::Again,
-                Known { case: draft.case, inbox: Inbox::Waiting, used: None },
+                Known { case: draft.case, inbox: Inbox::Waiting, used: None, row: None },
             ));
         }
         Error::Unavailable(_)

@@ -27,7 +27,8 @@ pub struct Step {
     pub entries: Vec<(i64, Entry)>,
     /// Inbox items that became entries, or were ignored for a reason that is an entry's business.
     pub folded: Vec<InboxId>,
-    pub row: Projection,
+    /// `None` leaves it as the step before left it: only under the same lease, when nothing moved.
+    pub row: Option<Projection>,
     pub actions: Vec<Change>,
     pub intent: Option<intents::Intent>,
     /// Changes that ended badly.
@@ -49,6 +50,20 @@ pub struct Projection {
     pub page_due_at_ms: Option<i64>,
     /// Set once the incident is closed: later alerts no longer join it.
     pub ended_at_ms: Option<i64>,
+}
+
+impl Projection {
+    /// Whether the incident's next step is due by then.
+    pub fn is_due(&self, at_ms: i64) -> bool {
+        self.due_at_ms.is_some_and(|due_at_ms| due_at_ms <= at_ms)
+    }
+
+    /// Whether a row that says this need not be written again to say `next` at `at_ms`: since when a
+    /// step is due makes no difference to anybody.
+    pub fn serves_as(&self, next: &Self, at_ms: i64) -> bool {
+        let due = self.is_due(at_ms) && next.is_due(at_ms);
+        due && *self == Self { due_at_ms: self.due_at_ms, ..next.clone() }
+    }
 }
 
 /// What happens to an action row.
@@ -138,7 +153,7 @@ async fn commit(
             (move_on(conn, step, &stream, &links).await?, None)
         }
     };
-    if step.row.due_at_ms.is_none_or(|due_at_ms| due_at_ms > step.at_ms) {
+    if step.row.as_ref().is_some_and(|row| !row.is_due(step.at_ms)) {
         inbox::wake_if_waiting(conn, step.lease.incident_id, step.at_ms).await?;
     }
     // One order for everybody, so that two steps with the same outputs cannot wait for each other.
@@ -183,41 +198,60 @@ async fn commit(
 /// Entries of a step that go along with its move in one message; most steps have one or two.
 const AT_ONCE_MAX: usize = 8;
 
-/// Moves the row if the lease and the timeline are still those of the step, and locks it.
+/// Moves the incident if the lease and the timeline are still those of the step, and locks its row.
+const FENCE: &str =
+    "where id = $1 and lease_owner = $2 and lease_epoch = $3 and seq = $4 and head = $5";
+
+/// What every step writes. Most steps of an investigation leave the rest of the row as it is, which
+/// spares its indexes.
+const MOVE: &str = "update incident set updated_at_ms = $6, seq = $7, head = $8";
+const MOVE_VALUES: usize = 8;
+
+/// The rest of the row.
 ///
 /// An incident that goes on after its key was given to a later one does without: claiming the key
 /// would fail every one of its steps.
-const FENCE: &str = "update incident
-     set title = $5, severity = $6, severity_rank = $7, state = $8, due_at_ms = $9,
-         page_due_at_ms = $10, ended_at_ms = $11, updated_at_ms = $12, seq = $14, head = $15,
+const ROW: &str = ", title = $9, severity = $10, severity_rank = $11, state = $12, due_at_ms = $13,
+         page_due_at_ms = $14, ended_at_ms = $15,
          open_key = case
-             when cast($11 as bigint) is not null then null
+             when cast($15 as bigint) is not null then null
              when exists (select 1 from incident o
                           where o.scope = incident.scope and o.id <> incident.id
                             and o.open_key = incident.correlation_key) then null
-             else correlation_key end
-     where id = $1 and lease_owner = $2 and lease_epoch = $3 and seq = $4 and head = $13";
-const FENCE_VALUES: usize = 15;
+             else correlation_key end";
+const ROW_VALUES: usize = 7;
+
+/// The move of a step and the number of its values.
+fn fenced_move(step: &Step) -> (String, usize) {
+    match step.row {
+        Some(_) => (format!("{MOVE}{ROW} {FENCE}"), MOVE_VALUES + ROW_VALUES),
+        None => (format!("{MOVE} {FENCE}"), MOVE_VALUES),
+    }
+}
 
 macro_rules! bind_fence {
-    ($query:expr, $step:expr, $end:expr) => {
-        $query
+    ($query:expr, $step:expr, $end:expr) => {{
+        let query = $query
             .bind($step.lease.incident_id.to_string())
             .bind(&$step.lease.owner)
             .bind($step.lease.epoch)
             .bind($step.after.seq)
-            .bind(text(&$step.row.title))
-            .bind($step.row.severity.as_str())
-            .bind($step.row.severity.rank())
-            .bind($step.row.state.as_str())
-            .bind($step.row.due_at_ms)
-            .bind($step.row.page_due_at_ms)
-            .bind($step.row.ended_at_ms)
-            .bind($step.at_ms)
             .bind(&$step.after.hash)
+            .bind($step.at_ms)
             .bind($end.seq)
-            .bind(&$end.hash)
-    };
+            .bind(&$end.hash);
+        match &$step.row {
+            None => query,
+            Some(row) => query
+                .bind(text(&row.title))
+                .bind(row.severity.as_str())
+                .bind(row.severity.rank())
+                .bind(row.state.as_str())
+                .bind(row.due_at_ms)
+                .bind(row.page_due_at_ms)
+                .bind(row.ended_at_ms),
+        }
+    }};
 }
 
 /// Moves the row, adds the entries, and tells whether something waits by then.
@@ -228,8 +262,9 @@ async fn move_on(
     links: &[Link<'_>],
 ) -> Result<Inbox, Error> {
     let end = links.last().map_or(&step.after, |link| &link.head);
+    let (moving, _) = fenced_move(step);
     let sql = format!(
-        "{FENCE} returning (select count(*) from inbox
+        "{moving} returning (select count(*) from inbox
                             where stream_kind = 'incident' and stream_id = incident.id)"
     );
     let moved: Option<(i64,)> = db!(conn, c =>
@@ -248,15 +283,16 @@ async fn move_on_postgres(
     links: &[Link<'_>],
 ) -> Result<Inbox, Error> {
     let end = links.last().map_or(&step.after, |link| &link.head);
+    let (moving, values) = fenced_move(step);
     let sql = format!(
         "with moved as (
-             {FENCE} returning (select count(*) from inbox
+             {moving} returning (select count(*) from inbox
                                 where stream_kind = 'incident' and stream_id = incident.id)
                  as waiting),
          added as (
              {} on conflict do nothing returning seq)
          select moved.waiting, (select count(*) from added) from moved",
-        timeline::append_sql(FENCE_VALUES, links.len())
+        timeline::append_sql(values, links.len())
     );
     let query = bind_fence!(sqlx::query_as(AssertSqlSafe(sql)), step, end);
     let moved: Option<(i64, i64)> =
@@ -278,11 +314,14 @@ async fn move_at_once(
     opening: Opening,
 ) -> Result<(Inbox, Option<usage::Used>), Error> {
     let end = links.last().map_or(&step.after, |link| &link.head);
-    let (mut sql, statements_before) = match opening {
-        "" => (FENCE.to_owned(), 0),
-        some => (format!("{some}; {FENCE}"), some.split(';').count()),
+    let (mut sql, mut values) = fenced_move(step);
+    let statements_before = match opening {
+        "" => 0,
+        some => {
+            sql = format!("{some}; {sql}");
+            some.split(';').count()
+        }
     };
-    let mut values = FENCE_VALUES;
     if !links.is_empty() {
         sql = format!("{sql}; {}", timeline::append_sql(values, links.len()));
         values += links.len() * timeline::VALUES;

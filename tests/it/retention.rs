@@ -2,7 +2,7 @@
 
 mod beside;
 
-use crate::store::given::{SCOPE, action, add_action, claimed, said, step};
+use crate::store::given::{SCOPE, action, add_action, claimed, row_of, said, step};
 use crate::support::binary::run;
 use crate::support::drill::Problem;
 use crate::support::engines::{Ground, for_each_engine, on_sqlite};
@@ -288,7 +288,7 @@ async fn with_output(store: &Store, key: &str, text: &str, ended_at_ms: Option<i
             },
         ),
     ];
-    step.row.ended_at_ms = ended_at_ms;
+    row_of(&mut step).ended_at_ms = ended_at_ms;
     step.blobs = vec![blob.clone()];
     store.commit(step).await.unwrap();
     store.release(lease).await.unwrap();
@@ -466,8 +466,8 @@ async fn an_unfinished_change_of_the_store_keeps_its_incident() {
             (1_500, Entry::Resolved { by: "measured".into() }),
             (1_600, Entry::ReportWritten { hash: "h".into() }),
         ];
-        ended.row.state = State::Resolved;
-        ended.row.ended_at_ms = Some(2_000);
+        let row = row_of(&mut ended);
+        (row.state, row.ended_at_ms) = (State::Resolved, Some(2_000));
         store.commit(ended).await.unwrap();
         let row = action(lease.incident_id, ActionState::Awaiting);
         add_action(&store, &row).await;

@@ -95,14 +95,14 @@ pub fn step(lease: &Lease, after: &Head) -> Step {
         after: after.clone(),
         entries: Vec::new(),
         folded: Vec::new(),
-        row: Projection {
+        row: Some(Projection {
             title: "as the timeline says".into(),
             severity: Severity::Critical,
             state: State::Investigating,
             due_at_ms: None,
             page_due_at_ms: None,
             ended_at_ms: None,
-        },
+        }),
         actions: Vec::new(),
         intent: None,
         failures: Vec::new(),
@@ -111,6 +111,11 @@ pub fn step(lease: &Lease, after: &Head) -> Step {
         usage: Usage::default(),
         at_ms: 2_000,
     }
+}
+
+/// The row that a step writes.
+pub fn row_of(step: &mut Step) -> &mut Projection {
+    step.row.as_mut().unwrap()
 }
 
 pub fn action(incident_id: IncidentId, state: ActionState) -> actions::Row {

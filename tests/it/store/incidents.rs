@@ -1,6 +1,6 @@
 //! Opening, joining, claiming and leasing incidents.
 
-use super::given::{SCOPE, claimed, now, open, opening, place, step};
+use super::given::{SCOPE, claimed, now, open, opening, place, row_of, step};
 use crate::support::engines::for_each_engine;
 use futures::future::join_all;
 use std::collections::BTreeSet;
@@ -31,8 +31,8 @@ fn row(opening: &incidents::Opening) -> IncidentRow {
 /// Ends a claimed incident and gives it back.
 async fn end(store: &Store, lease: &Lease, ended_at_ms: i64) {
     let mut step = step(lease, &Head::default());
-    step.row.state = State::Resolved;
-    step.row.ended_at_ms = Some(ended_at_ms);
+    let row = row_of(&mut step);
+    (row.state, row.ended_at_ms) = (State::Resolved, Some(ended_at_ms));
     store.commit(step).await.unwrap();
     store.release(lease.clone()).await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! A step is committed whole, under a lease that holds, or not at all.
 
 use super::given::{
-    SCOPE, action, add_action, announcement, claimed, intent, now, opening, said, step,
+    SCOPE, action, add_action, announcement, claimed, intent, now, opening, row_of, said, step,
 };
 use crate::support::engines::for_each_engine;
 use futures::future::join_all;
@@ -96,6 +96,31 @@ async fn a_step_commits_every_part_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_leaves_the_row_moves_its_history() {
+    for_each_engine(|ground| async move {
+        let store = ground.store().await;
+        let lease = claimed(&store, "disk").await;
+        let mut first = step(&lease, &Head::default());
+        first.entries = vec![(1_600, said("ann"))];
+        row_of(&mut first).due_at_ms = Some(1_900);
+        let end = head(&store.commit(first).await.unwrap().stored);
+        let before = store.incident(SCOPE, lease.incident_id).await.unwrap().unwrap();
+        let mut second = step(&lease, &end);
+        (second.row, second.at_ms) = (None, 3_000);
+        second.entries = vec![(2_600, said("bob"))];
+        store.commit(second).await.unwrap();
+        let after = IncidentRow { updated_at_ms: 3_000, seq: 2, ..before };
+        assert_eq!(store.incident(SCOPE, lease.incident_id).await.unwrap(), Some(after));
+        assert_eq!(store.verify_chain(Stream::incident(lease.incident_id)).await.unwrap(), None);
+        // It is due as before.
+        store.release(lease.clone()).await.unwrap();
+        let again = store.claim("other", 10, now(), 60_000).await.unwrap();
+        assert_eq!(again.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refused_intent_leaves_nothing_of_its_step() {
     for_each_engine(|ground| async move {
         let store = ground.store().await;
@@ -139,11 +164,15 @@ async fn a_step_without_the_lease_or_behind_the_timeline_is_fenced() {
         ];
         for (lease, after) in stale {
             let mut late = step(&lease, &after);
-            late.row.state = State::Resolved;
+            row_of(&mut late).state = State::Resolved;
             late.entries = vec![(1_700, said("late"))];
             late.messages = vec![announcement(Some(id), "late")];
-            let answer = store.commit(late).await;
-            assert!(matches!(answer, Err(Error::Fenced)), "{answer:?}");
+            let mut later = late.clone();
+            later.row = None;
+            for step in [late, later] {
+                let answer = store.commit(step).await;
+                assert!(matches!(answer, Err(Error::Fenced)), "{answer:?}");
+            }
         }
         assert_eq!(store.incident(SCOPE, id).await.unwrap(), before);
         assert_eq!(store.timeline(Stream::incident(id)).await.unwrap().len(), 1);
@@ -269,7 +298,7 @@ async fn outputs_with_a_nul_and_of_a_megabyte_are_kept_under_their_hash() {
             Blob::new(Kind::Output, "y".repeat(1 << 20), 1),
         ];
         let mut step = step(&lease, &Head::default());
-        step.row.title = "disk \0 full".into();
+        row_of(&mut step).title = "disk \0 full".into();
         step.blobs = blobs.to_vec();
         step.entries = vec![(1, Entry::Escalated { why: "nul \0, 火".into() })];
         store.commit(step).await.unwrap();
