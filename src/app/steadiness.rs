@@ -92,9 +92,9 @@ mod tests {
 
     async fn written(store: &Store) -> Vec<i64> {
         let entries = store.system_timeline(0, 100).await.unwrap();
-        let by = entries.into_iter().map(|one| match one.entry {
-            SystemEntry::ClockLeapt { by_ms, .. } => by_ms,
-            other => panic!("{other:?}"),
+        let by = entries.into_iter().map(|one| {
+            let SystemEntry::ClockLeapt { by_ms, .. } = one.entry else { panic!("{one:?}") };
+            by_ms
         });
         let mut by: Vec<i64> = by.collect();
         by.sort_unstable();

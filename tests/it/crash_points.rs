@@ -164,7 +164,7 @@ async fn dies_once(ground: Arc<Ground>, point: Point) {
 /// How often somebody was paged for this incident.
 fn opened(events: &[Value], id: &str) -> usize {
     let (mut opened, mut open) = (0, false);
-    for event in events.iter().filter(|event| event["dedup_key"].to_string().contains(id)) {
+    for event in events.iter().filter(|event| event["dedup_key"] == format!("watchkeeper-{id}")) {
         let triggers = event["event_action"] == "trigger";
         let ends = event["event_action"] == "resolve";
         opened += usize::from(triggers && !open);
