@@ -52,11 +52,18 @@ pub struct Page {
     pub searched_to_ms: Option<i64>,
 }
 
+/// As the incident has it: the same labels fire once at a time, so that a later start ends an earlier
+/// one, which gets no notice of its own.
+const STANDS: &str = "case when status = 'firing' and exists (
+        select 1 from alert later where later.scope = alert.scope and later.source = alert.source
+            and later.fingerprint = alert.fingerprint and later.starts_at_ms > alert.starts_at_ms)
+    then 'resolved' else status end";
+
 impl Search {
     async fn run(self, conn: &mut Conn<'_>, scope: &str) -> Result<Page, Error> {
         let searched_to_ms = self.searched_to(conn, scope).await?;
-        let mut sql = String::from(
-            "select source, fingerprint, status, labels, annotations, starts_at_ms, ends_at_ms,
+        let mut sql = format!(
+            "select source, fingerprint, {STANDS} as status, labels, annotations, starts_at_ms, ends_at_ms,
                  generator_url, incident_id, first_seen_ms, last_seen_ms, deliveries
              from alert
              where scope = $1",
@@ -74,7 +81,7 @@ impl Search {
             wants(" and incident_id = ?", id.to_string());
         }
         if let Some(status) = self.status {
-            wants(" and status = ?", word(status).to_owned());
+            wants(&format!(" and {STANDS} = ?"), word(status).to_owned());
         }
         for (condition, at_ms) in [("<", self.before_ms), (">=", searched_to_ms)] {
             let Some(at_ms) = at_ms else { continue };

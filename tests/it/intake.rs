@@ -1,8 +1,10 @@
 //! Alerts that come in together have the effect of alerts that come one by one.
 
+use crate::support::drill::Problem;
 use crate::support::engines::for_each_engine;
 use crate::support::world::{World, alert, webhook};
 use watchkeeper::model::alert::Status;
+use watchkeeper::store::alerts::Search;
 use watchkeeper::store::timeline::Stream;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,6 +50,34 @@ async fn repeats_and_ends_within_one_delivery_are_told_once_and_in_order() {
         let wanted = wanted.map(|(title, kinds, a)| (title.to_owned(), kinds.to_owned(), a));
         assert_eq!(told, wanted);
         assert_eq!(server.app.store.alert_count().await.unwrap(), 3);
+        server.stop().await;
+    })
+    .await;
+}
+
+/// The same labels fire once at a time: the list says of an alert what its incident says.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_that_began_anew_is_listed_as_over_where_it_began_before() {
+    for_each_engine(|ground| async move {
+        let world = World::new(&ground).await;
+        let server = world.server().await;
+        server.post(&Problem::down().firing()).await;
+        server.settle(0).await;
+        server.post(&Problem::down().since("2026-03-10T10:05:00Z").firing()).await;
+        server.settle(0).await;
+        let case = server.only_case().await;
+        assert_eq!(case.firing().count(), 1);
+        let listed = async |status| {
+            let search = Search { status, at_most: 9, ..Search::default() };
+            let scope = &world.settings.scope;
+            let page = server.app.store.find_alerts(scope, search).await.unwrap();
+            let listed = page.alerts.iter().map(|one| (one.alert.status, one.alert.starts_at_ms));
+            listed.collect::<Vec<_>>()
+        };
+        let (first, second) = (1_773_136_800_000, 1_773_137_100_000);
+        assert_eq!(listed(Some(Status::Firing)).await, [(Status::Firing, second)]);
+        assert_eq!(listed(Some(Status::Resolved)).await, [(Status::Resolved, first)]);
+        assert_eq!(listed(None).await.len(), 2);
         server.stop().await;
     })
     .await;

@@ -125,7 +125,7 @@ async fn mistakes_in_the_configuration_keep_nobody_from_a_halt() {
     let broken = broken.replacen("webhook_url_file:\n", "webhook_url_file: gone.secret\n", 1);
     assert_eq!(broken.matches("gone.secret").count(), 1);
     set.home.write("config/watchkeeper.yaml", &broken);
-    set.home.run(&["check-config"]).await.failed();
+    assert_eq!(set.home.run(&["check-config"]).await.code, Some(1));
     let ran = lee.run(&at).await;
     assert!(ran.stderr.contains("`watchkeeper check-config` lists them"), "{ran:#?}");
     assert_eq!(ran.json()["halted"], json!(true));
