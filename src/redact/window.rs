@@ -58,7 +58,7 @@ impl<'a> Window<'a> {
 
     /// The byte `back` places left of `index`, within the permitted look-behind.
     pub(super) fn before(&self, index: usize, back: usize) -> Option<u8> {
-        debug_assert!(back <= LEFT_BYTES);
+        assert!(back <= LEFT_BYTES);
         index.checked_sub(back).and_then(|at| self.bytes.get(at).copied())
     }
 

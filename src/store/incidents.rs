@@ -57,7 +57,7 @@ impl Store {
         now_ms: i64,
         lease_ms: i64,
     ) -> Result<Vec<Lease>, Error> {
-        if at_most <= 0 || !self.any_due(now_ms).await? {
+        if at_most <= 0 || !self.any_due(owner, now_ms).await? {
             return Ok(Vec::new());
         }
         let owner = owner.to_owned();
@@ -113,18 +113,21 @@ impl Store {
     }
 
     /// Looks without writing, so that an idle server does not sync its disk once a second.
-    async fn any_due(&self, now_ms: i64) -> Result<bool, Error> {
+    async fn any_due(&self, owner: &str, now_ms: i64) -> Result<bool, Error> {
+        let owner = owner.to_owned();
         self.read(move |conn| {
             Box::pin(async move {
                 let sql = dialect!(conn,
                     lite: "select id from incident where due_at_ms <= $1
-                           and (lease_until_ms is null or lease_until_ms < $1) limit 1",
+                           and (lease_until_ms is null
+                                or (lease_until_ms < $1 and lease_owner <> $2)) limit 1",
                     pg: "select id from incident where due_at_ms <= $1
+                         and cast($2 as text) is not null
                          and (lease_until_ms is null or lease_until_ms
                               < (extract(epoch from clock_timestamp()) * 1000)::bigint) limit 1",
                 );
                 let found: Option<(String,)> = db!(conn, c =>
-                    sqlx::query_as(sql).bind(now_ms).fetch_optional(&mut **c).await)?;
+                    sqlx::query_as(sql).bind(now_ms).bind(owner).fetch_optional(&mut **c).await)?;
                 Ok(found.is_some())
             })
         })

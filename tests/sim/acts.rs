@@ -167,7 +167,7 @@ impl Run<'_> {
         self.spawn(place, "post", Box::pin(work)).await;
     }
 
-    async fn person_decides(&mut self) {
+    pub async fn person_decides(&mut self) {
         let Some(place) = self.door() else { return };
         let Some(process) = &self.processes[place] else { return };
         let store = self.stage.apps[process.app].store.clone();
@@ -232,15 +232,13 @@ impl Run<'_> {
         let store = self.stage.apps[process.app].store.clone();
         let (clock, outside) = (self.stage.clock.clone(), self.stage.outside.clone());
         if switch == Switch::Off {
-            let step = outside.board.lock().step;
-            outside.world().halts.push((step, Halted::Off));
+            outside.halt(Halted::Off);
         }
         let work = async move {
             let done = store.order_halt(switch, "ann", "", clock.now_ms()).await;
             if done.is_ok() && switch == Switch::On {
-                let step = outside.board.lock().step;
                 outside.board.note(format_args!("halted"));
-                outside.world().halts.push((step, Halted::On));
+                outside.halt(Halted::On);
             }
         };
         self.spawn(place, "halt", Box::pin(work)).await;

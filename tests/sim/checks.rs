@@ -3,17 +3,17 @@
 //! In: the database, and what the world counted by itself. Out: every sentence that is broken, and
 //! which cells and transitions of the table the world went through.
 
+use crate::history::{forbidden, is_brought};
 use crate::run::Run;
 use crate::stage::{CRITICAL_MS, LEASE_MS, SCOPE, WARNING_MS, rows};
 use crate::world::{Halted, Heard};
-use std::collections::{BTreeMap, BTreeSet};
-use watchkeeper::model::action::{Action, ActionState, Answer};
+use std::collections::BTreeMap;
+use watchkeeper::model::action::Answer;
 use watchkeeper::model::alert::{AlertKey, Severity};
 use watchkeeper::model::case::Case;
 use watchkeeper::model::ids::IncidentId;
 use watchkeeper::model::incident::{IncidentRow, State};
 use watchkeeper::model::timeline::{Entry, Finding, Outcome, Stored};
-use watchkeeper::model::verdict::Decision;
 use watchkeeper::store::incidents::Filter;
 use watchkeeper::store::timeline::Stream;
 
@@ -116,8 +116,19 @@ impl Look<'_, '_> {
         let mut broken = Vec::new();
         for File { row, history, .. } in &self.files {
             let mut case = Case::new(row.id, SCOPE);
-            for stored in history {
+            for (place, stored) in history.iter().enumerate() {
                 let before = case.state();
+                if let Entry::Measured { finding: Finding::Fixed, .. } = &stored.entry
+                    && !case.all_alerts_resolved()
+                    && !self.saw_data(&history[..place], &history[place + 1..])
+                {
+                    broken.push(format!("{} is over, and no query returned data", row.title));
+                }
+                if matches!(stored.entry, Entry::IntentWritten { .. })
+                    && self.halted_at(stored.at_ms)
+                {
+                    broken.push(format!("an intent of {} behind a halt", row.title));
+                }
                 if let Some(why) = forbidden(&case, stored) {
                     broken.push(format!("entry {} of {}: {why}", stored.seq, row.title));
                 }
@@ -143,6 +154,21 @@ impl Look<'_, '_> {
             }
         }
         self.broken.extend(broken);
+    }
+
+    /// Whether a halt was answered before, and nobody had asked for its end.
+    fn halted_at(&self, at_ms: i64) -> bool {
+        let world = self.run.stage.outside.world();
+        let last = world.halts.iter().rev().find(|halt| halt.at_ms < at_ms);
+        last.is_some_and(|halt| halt.halted == Halted::On)
+    }
+
+    /// Whether Prometheus said something between the entries before and after a measurement.
+    fn saw_data(&self, before: &[Stored], after: &[Stored]) -> bool {
+        let from_ms = before.last().map_or(i64::MIN, |stored| stored.at_ms);
+        let until_ms = after.first().map_or(i64::MAX, |stored| stored.at_ms);
+        let world = self.run.stage.outside.world();
+        world.measured_ms.iter().any(|at_ms| (from_ms..=until_ms).contains(at_ms))
     }
 
     /// Every incident is over or with a person, and its row says the same as its timeline.
@@ -188,8 +214,8 @@ impl Look<'_, '_> {
                 broken.push(format!("a restart of {} without a commit before it", start.service));
                 continue;
             };
-            let before = world.halts.iter().rev().find(|(step, _)| *step < committed_at);
-            if before.is_some_and(|(_, halted)| *halted == Halted::On) {
+            let before = world.halts.iter().rev().find(|halt| halt.step < committed_at);
+            if before.is_some_and(|halt| halt.halted == Halted::On) {
                 broken.push(format!(
                     "{} was restarted behind a halt, step {}",
                     start.service, start.step
@@ -269,6 +295,9 @@ impl Look<'_, '_> {
     async fn keys(&mut self) {
         let sql = "select open_key, count(*) from incident where open_key is not null
                    group by scope, open_key having count(*) > 1";
+        for row in rows(&self.run.stage.store, "select incident from sim_unread").await {
+            self.breaks(format!("{} is changed, and what it was told is not read", row[0]));
+        }
         for row in rows(&self.run.stage.store, sql).await {
             self.breaks(format!("two open incidents for {}", row[0]));
         }
@@ -408,61 +437,5 @@ impl Look<'_, '_> {
         }
         drop(world);
         self.broken.extend(broken);
-    }
-}
-
-/// Whether an entry comes through the inbox.
-fn is_brought(entry: &Entry) -> bool {
-    match entry {
-        Entry::AlertFired { .. }
-        | Entry::AlertResolved { .. }
-        | Entry::Acknowledged { .. }
-        | Entry::Decided { .. }
-        | Entry::Counted { .. } => true,
-        Entry::MessageQueued { transition, .. } => transition.starts_with("overdue:"),
-        _ => false,
-    }
-}
-
-/// Why an entry may not follow those before it.
-fn forbidden(case: &Case, stored: &Stored) -> Option<String> {
-    match &stored.entry {
-        Entry::IntentWritten { action_id, .. } => match case.action(*action_id) {
-            Some(action) => forbidden_intent(action, stored.at_ms),
-            None => Some("an intent for no action".into()),
-        },
-        Entry::OutcomeRecorded { action_id, .. } => {
-            let state = case.action(*action_id).map(|action| action.state);
-            (state != Some(ActionState::Intended)).then(|| format!("an outcome of {state:?}"))
-        }
-        Entry::Resolved { .. } => {
-            let fixed = case.measured.as_ref().is_some_and(|m| m.finding == Finding::Fixed);
-            (!fixed && !case.all_alerts_resolved()).then(|| "resolved without evidence".into())
-        }
-        Entry::MessageQueued { transition, .. } => {
-            case.announced.contains(transition).then(|| format!("{transition} is announced twice"))
-        }
-        _ => None,
-    }
-}
-
-fn forbidden_intent(action: &Action, at_ms: i64) -> Option<String> {
-    let Some(verdict) = &action.verdict else { return Some("an intent without a verdict".into()) };
-    match (action.state, verdict.decision) {
-        (ActionState::Allowed, Decision::Allow) => None,
-        (ActionState::Approved, _) => {
-            let by = action.decided_by.as_deref().unwrap_or_default();
-            let people: BTreeSet<&str> = by.split(", ").filter(|name| !name.is_empty()).collect();
-            if people.len() < usize::try_from(verdict.approvals.quorum).unwrap_or(usize::MAX) {
-                return Some(format!("approved by {by} alone"));
-            }
-            action
-                .expires_at_ms
-                .is_some_and(|expires| expires <= at_ms)
-                .then(|| "an expired approval".into())
-        }
-        (state, decision) => {
-            Some(format!("an intent of an action that is {state:?}, {decision:?}"))
-        }
     }
 }

@@ -13,8 +13,9 @@ use watchkeeper::incident::pager;
 use watchkeeper::store::incidents::Lease;
 use watchkeeper::tasks::Tasks;
 
-/// A world that needs more to come to rest does not come to rest.
-const CALM_ROUNDS_MAX: usize = 2_000;
+/// A world that needs more to come to rest does not come to rest. Approved changes that wait for another
+/// one are tried again every second, for as long as their approvals count.
+const CALM_ROUNDS_MAX: usize = 6_000;
 /// Real time; a world takes milliseconds.
 const REAL_TIME_MAX: Duration = Duration::from_secs(120);
 
@@ -353,7 +354,21 @@ impl<'s> Run<'s> {
             let now_ms = self.stage.clock.now_ms();
             let mut next_ms = None;
             for (what, due_ms) in self.due().await {
-                if due_ms <= now_ms {
+                if what == "decide" {
+                    let asked = !self.plan.deaf && self.stage.board.chance(150);
+                    if asked {
+                        self.person_decides().await;
+                        self.drain().await?;
+                    }
+                } else if what == "renew" {
+                    // Every few seconds, in a server; what is left over is given back with it.
+                    for place in 0..self.processes.len() {
+                        for what in ["renew", "claim"] {
+                            self.begin(place, what).await;
+                            self.drain().await?;
+                        }
+                    }
+                } else if due_ms <= now_ms {
                     self.begin(place, what).await;
                     self.drain().await?;
                     next_ms = Some(now_ms);
@@ -387,7 +402,9 @@ impl<'s> Run<'s> {
 
     /// What the database has to do, and when; leases that nobody renews run out.
     async fn due(&self) -> Vec<(&'static str, i64)> {
-        let sql = "select 'claim', min(max(due_at_ms, coalesce(lease_until_ms + 1, 0)))
+        let sql = "select 'decide', min(0) from action where state = 'awaiting'
+            union all select 'renew', min(0) from incident where lease_owner is not null
+            union all select 'claim', min(max(due_at_ms, coalesce(lease_until_ms + 1, 0)))
              from incident where due_at_ms is not null
             union all select 'pager', min(page_due_at_ms) from incident
             union all select 'intake', min(0) from delivery where state = 'waiting'
@@ -398,7 +415,7 @@ impl<'s> Run<'s> {
                  where e.stream_id = d.stream_id and e.channel = d.channel
                    and e.next_at_ms is not null and e.message_id < d.message_id)
              group by channel";
-        let names = ["claim", "pager", "intake", "slack", "pagerduty"];
+        let names = ["decide", "renew", "claim", "pager", "intake", "slack", "pagerduty"];
         let mut due = Vec::new();
         for row in rows(&self.stage.store, sql).await {
             let Ok(due_ms) = row[1].parse() else { continue };

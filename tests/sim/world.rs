@@ -73,6 +73,13 @@ pub enum Halted {
     Off,
 }
 
+#[derive(Clone, Copy, Debug)]
+pub struct Halt {
+    pub step: u64,
+    pub at_ms: i64,
+    pub halted: Halted,
+}
+
 #[derive(Default)]
 pub struct World {
     pub up: BTreeMap<&'static str, bool>,
@@ -80,8 +87,10 @@ pub struct World {
     pub episodes: Vec<Episode>,
     pub starts: Vec<Start>,
     pub heard: Vec<Heard>,
-    pub halts: Vec<(u64, Halted)>,
+    pub halts: Vec<Halt>,
     pub decisions: Vec<(ActionId, Decision, String)>,
+    /// When a query of Prometheus returned data.
+    pub measured_ms: Vec<i64>,
     /// Proposals so far, so that each has a name of its own.
     pub proposals: u64,
     pub deliveries: u64,
@@ -125,8 +134,14 @@ impl Outside {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A halt or its end, from this moment on.
+    pub fn halt(&self, halted: Halted) {
+        let (step, at_ms) = (self.board.lock().step, self.board.clock.now_ms());
+        self.world().halts.push(Halt { step, at_ms, halted });
+    }
+
     fn prometheus(&self, request: &reqwest::Request) -> Option<Answer> {
-        let world = self.world();
+        let mut world = self.world();
         match world.prometheus {
             Prometheus::Well | Prometheus::Empty => {}
             Prometheus::Down => return Some(answer(503, "down")),
@@ -159,6 +174,9 @@ impl Outside {
                     json!({ "metric": { "service": name }, "value": [0, value] })
                 })
                 .collect();
+            if !rows.is_empty() {
+                world.measured_ms.push(self.board.clock.now_ms());
+            }
             json!({ "resultType": "vector", "result": rows })
         };
         Some(answer(200, &json!({ "status": "success", "data": data }).to_string()))
