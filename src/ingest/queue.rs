@@ -6,7 +6,7 @@ use super::{Malformed, Parsed, reader_of};
 use crate::clock::Clock;
 use crate::crash::{self, Point};
 use crate::incident::intake::{self, Arrival, Correlator};
-use crate::model::alert::Status;
+use crate::model::alert::{Alert, Status};
 use crate::model::ids::DeliveryId;
 use crate::store::db::Conn;
 use crate::store::deliveries::{self, Row};
@@ -154,20 +154,13 @@ async fn take(
 ) -> Result<usize, Error> {
     let ids: Vec<DeliveryId> = part.read.iter().map(|read| read.id).collect();
     let ours = deliveries::take(conn, &ids, now_ms).await?;
-    let mut arrivals = Vec::new();
+    let mut taken = Vec::new();
     for read in part.read.iter().filter(|read| ours.contains(&read.id)) {
         match &read.parsed {
             Ok(parsed) => {
-                let (group_key, heard) = (parsed.group_key.as_deref(), parsed.heard);
-                for alert in &parsed.alerts {
-                    if !watchdog.matcher.matches(&alert.labels) {
-                        arrivals.push(Arrival { alert, group_key, heard });
-                    } else if alert.status == Status::Firing {
-                        let deadline_ms = watchdog.absent_after_ms;
-                        let source = &alert.source;
-                        pipeline::beat(conn, &part.scope, source, now_ms, deadline_ms).await?;
-                    }
-                }
+                let scope = &part.scope;
+                let alerts = &parsed.alerts;
+                taken.extend(arrivals(conn, watchdog, scope, parsed, alerts, now_ms).await?);
             }
             Err(malformed) => {
                 let id = read.id;
@@ -176,9 +169,32 @@ async fn take(
             }
         }
     }
-    take_alerts(conn, correlator, &part.scope, &arrivals, now_ms).await?;
+    take_alerts(conn, correlator, &part.scope, &taken, now_ms).await?;
     crash::at(Point::BeforeIntake);
     Ok(ours.len())
+}
+
+/// Those of some alerts of a delivery that are taken in. The pulse of the pipeline is noted, and opens
+/// nothing.
+pub(super) async fn arrivals<'a>(
+    conn: &mut Conn<'_>,
+    watchdog: &Watchdog,
+    scope: &str,
+    parsed: &'a Parsed,
+    alerts: &'a [Alert],
+    now_ms: i64,
+) -> Result<Vec<Arrival<'a>>, Error> {
+    let (group_key, heard) = (parsed.group_key.as_deref(), parsed.heard);
+    let mut arrivals = Vec::with_capacity(alerts.len());
+    for alert in alerts {
+        if !watchdog.matcher.matches(&alert.labels) {
+            arrivals.push(Arrival { alert, group_key, heard });
+        } else if alert.status == Status::Firing {
+            let deadline_ms = watchdog.absent_after_ms;
+            pipeline::beat(conn, scope, &alert.source, now_ms, deadline_ms).await?;
+        }
+    }
+    Ok(arrivals)
 }
 
 /// Takes in alerts; a panic over one of them is an error like any other.
