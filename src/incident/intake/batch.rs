@@ -82,6 +82,13 @@ impl<'a> Batch<'a> {
             {
                 tracing::debug!(fingerprint = %alert.fingerprint, "ignored a late firing copy");
             }
+            (Some(known), Status::Resolved)
+                if known.status == Status::Firing && arrival.heard == Heard::Late =>
+            {
+                // Its delivery waited for the intake while Prometheus was asked: what Prometheus no
+                // longer fires may have lost its exporter.
+                tracing::debug!(fingerprint = %alert.fingerprint, "fires as far as its source told");
+            }
             (Some(known), Status::Resolved) => {
                 self.record(key, alert, known.incident_id, None);
                 if let (Status::Firing, Some(incident)) = (known.status, known.incident_id) {
