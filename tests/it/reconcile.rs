@@ -398,3 +398,26 @@ async fn what_prometheus_lost_ends_no_alert_whose_delivery_waited_for_the_intake
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_alert_that_was_measured_to_be_over_hides_no_later_one() {
+    for_each_engine(|ground| async move {
+        let (world, _peers) = world(&ground, 1).await;
+        world.break_service("web");
+        Problem::down().in_prometheus(&world);
+        let server = world.server().await;
+        server.post(&Problem::down().firing()).await;
+        server.settle(20).await;
+        assert_eq!(server.only_case().await.state(), State::Resolved, "and no notice came");
+        world.clock.advance(24 * 60 * MINUTE_MS);
+        server.round(Why::Start).await;
+        let selector = "ALERTS{alertstate=\"firing\"}";
+        let from_ms = world.clock.now_ms() + 5 * MINUTE_MS;
+        world.prometheus.set_prefix(selector, fired(from_ms));
+        world.prometheus.set(selector, QueryAnswer::empty());
+        world.clock.advance(20 * MINUTE_MS);
+        assert_eq!(server.round(Why::Start).await.late, 1);
+        server.stop().await;
+    })
+    .await;
+}
