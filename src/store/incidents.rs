@@ -479,9 +479,14 @@ pub async fn ended_before(
     rows.into_iter().map(|(id,)| parsed(id.parse(), "incident id")).collect()
 }
 
-/// A person was paged for the incident.
-pub async fn page_done(conn: &mut Conn<'_>, id: IncidentId) -> Result<(), Error> {
-    db!(conn, c => sqlx::query("update incident set page_due_at_ms = null where id = $1")
-        .bind(id.to_string()).execute(&mut **c).await.map(|_| ()))?;
-    Ok(())
+/// A person is paged for the incident with the same transaction; tells whether that is still due. By
+/// the time that a pager comes to it, it may be over.
+pub async fn take_page(conn: &mut Conn<'_>, id: IncidentId, now_ms: i64) -> Result<bool, Error> {
+    let taken = db!(conn, c => sqlx::query(
+        "update incident set page_due_at_ms = null where id = $1 and page_due_at_ms <= $2"
+    )
+        .bind(id.to_string())
+        .bind(now_ms)
+        .execute(&mut **c).await.map(|done| done.rows_affected()))?;
+    Ok(taken == 1)
 }
