@@ -180,6 +180,7 @@ impl Draft {
     /// The step as the store commits it, and the case that holds once it has.
     pub fn into_step(self, next: Next, page_due_at_ms: Option<i64>) -> (Step, Case) {
         let state = self.case.state();
+        let end = self.case.end.as_ref().filter(|_| state == State::Resolved);
         let step = Step {
             lease: self.lease,
             after: self.after,
@@ -195,7 +196,8 @@ impl Draft {
                     Next::WhenTold => None,
                 },
                 page_due_at_ms,
-                ended_at_ms: (state == State::Resolved).then_some(self.now_ms),
+                // Not this step's time: what comes after the end does not move it.
+                ended_at_ms: end.map(|end| end.at_ms),
             },
             actions: self.changes,
             intent: None,

@@ -315,3 +315,22 @@ async fn a_rule_whose_series_vanished_is_unverified() {
         .await;
     }
 }
+
+/// By it it is judged what continues the incident, and what still fires long after it.
+#[tokio::test]
+async fn a_notice_that_comes_after_the_end_does_not_move_it() {
+    for_each_engine(|ground| async move {
+        let (world, server) = down(&ground).await;
+        server.post(&Problem::down().firing()).await;
+        server.settle(20).await;
+        let ended_at_ms = server.incidents().await[0].ended_at_ms;
+        assert!(ended_at_ms.is_some());
+        world.clock.advance(1_200_000);
+        server.post(&Problem::down().resolved()).await;
+        server.settle(0).await;
+        assert!(server.only_case().await.alerts[0].resolved_at_ms.is_some());
+        assert_eq!(server.incidents().await[0].ended_at_ms, ended_at_ms);
+        server.stop().await;
+    })
+    .await;
+}
