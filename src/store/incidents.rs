@@ -227,13 +227,15 @@ impl Store {
         .await
     }
 
-    /// Renews every lease of this process with one statement; returns how many it still holds.
+    /// Renews the leases of this process on these incidents with one statement; returns how many it
+    /// still holds. Any other of its leases runs out.
     ///
     /// On Postgres a row that a transaction has locked is left for the next time: waiting for it
     /// while holding the others could end in a deadlock, and with it no lease would be renewed.
     pub async fn renew_leases(
         &self,
         owner: &str,
+        known: Vec<IncidentId>,
         now_ms: i64,
         lease_ms: i64,
     ) -> Result<u64, Error> {
@@ -242,10 +244,12 @@ impl Store {
             Box::pin(async move {
                 let sql = dialect!(conn,
                     lite: "update incident set lease_until_ms = $2 + $3
-                           where lease_owner = $1 and lease_until_ms >= $2",
+                           where lease_owner = $1 and lease_until_ms >= $2
+                             and id in (select value from json_each($4))",
                     pg: "with mine as materialized (
                              select id from incident
                              where lease_owner = $1 and cast($2 as bigint) is not null
+                               and id in (select jsonb_array_elements_text(cast($4 as jsonb)))
                                and lease_until_ms >=
                                    (extract(epoch from clock_timestamp()) * 1000)::bigint
                              for update skip locked)
@@ -257,6 +261,7 @@ impl Store {
                     .bind(&owner)
                     .bind(now_ms)
                     .bind(lease_ms)
+                    .bind(list(known))
                     .execute(&mut **c).await.map(|_| ()))?;
                 held(conn, &owner, now_ms).await
             })
