@@ -101,10 +101,12 @@ impl Store {
     pub async fn change_doubts(
         &self,
         scope: &str,
-        changes: Vec<Change>,
+        mut changes: Vec<Change>,
         at_ms: i64,
     ) -> Result<(), Error> {
         let scope = scope.to_owned();
+        // Everybody locks incidents in this order.
+        changes.sort_by_key(|change| change.incident_id);
         self.write(move |conn| {
             Box::pin(async move {
                 for change in changes {
