@@ -119,8 +119,8 @@ async fn by_runbook(
         Ok(query) => query,
         Err(name) => return Reading::Nothing(format!("the query needs a {name}")),
     };
-    let rows = match prometheus.query(&query, None).await {
-        Ok(table) => table.rows,
+    let (rows, left_out) = match prometheus.query(&query, None).await {
+        Ok(table) => (table.rows, table.left_out),
         Err(error) => return Reading::Nothing(format!("{query}: {error}")),
     };
     if rows.is_empty() {
@@ -133,6 +133,9 @@ async fn by_runbook(
             Ok(false) => return Reading::NotFixed(said(&query, row, verify)),
             Err(error) => return Reading::Nothing(format!("{query}: {error}")),
         }
+    }
+    if left_out > 0 {
+        return cut(&query, left_out);
     }
     Reading::Fixed(said(&query, &rows[0], verify))
 }
@@ -153,12 +156,15 @@ async fn by_rule(prometheus: &Prometheus, alert: &Alert) -> Reading {
         }
         Err(error) => return Reading::Nothing(error.to_string()),
     };
-    let whole = match prometheus.query(&rule.expr, None).await {
-        Ok(table) => matching(table.rows, &alert.labels),
+    let (whole, left_out) = match prometheus.query(&rule.expr, None).await {
+        Ok(table) => (matching(table.rows, &alert.labels), table.left_out),
         Err(error) => return Reading::Nothing(format!("{}: {error}", rule.expr)),
     };
     if let Some(row) = whole.first() {
         return Reading::NotFixed(format!("{} still holds: {}", rule.expr, row.value));
+    }
+    if left_out > 0 {
+        return cut(&rule.expr, left_out);
     }
     let Some((left, comparison)) = split_comparison(&rule.expr) else {
         return Reading::Nothing(format!(
@@ -173,6 +179,11 @@ async fn by_rule(prometheus: &Prometheus, alert: &Alert) -> Reading {
         },
         Err(error) => Reading::Nothing(format!("{left}: {error}")),
     }
+}
+
+/// What was not read may still say that the problem is there.
+fn cut(query: &str, left_out: usize) -> Reading {
+    Reading::Nothing(format!("{query} returns {left_out} rows more than are read"))
 }
 
 /// The rows that can be about this alert: every label that both carry is the same.

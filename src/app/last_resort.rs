@@ -1,4 +1,4 @@
-//! Tells people that Watchkeeper itself does not work, without its database.
+//! Tells people that Watchkeeper itself does not work, past its database and its outbox.
 //!
 //! In: the health of this process. Out: one message straight to every channel when trouble lasts, and
 //! one when it is over. Never: a second message about the same outage; a store, an outbox, a queue.
@@ -75,10 +75,7 @@ impl LastResort {
         health: &mut watch::Receiver<Health>,
         stop: &CancellationToken,
     ) -> Option<Trouble> {
-        let worth_telling = |health: &Health| {
-            let what = health.trouble.as_ref().map(|trouble| trouble.what);
-            matches!(what, Some(What::Database | What::Part(_)))
-        };
+        let worth_telling = |health: &Health| health.trouble.is_some();
         loop {
             if !until(health, stop, worth_telling).await {
                 return None;
@@ -123,23 +120,25 @@ impl LastResort {
         let (title, key) = match (trouble.what, event == Event::Resolved) {
             (What::Part(_), false) => ("A part of Watchkeeper has ended", "part"),
             (What::Part(_), true) => ("Watchkeeper is whole again", "part"),
-            (What::Database | What::Intake, false) => {
-                ("Watchkeeper cannot write to its database", "database")
+            (What::Intake, false) => {
+                ("Alerts wait, and Watchkeeper does not look at them", "intake")
             }
-            (What::Database | What::Intake, true) => {
-                ("Watchkeeper writes to its database again", "database")
-            }
+            (What::Intake, true) => ("Watchkeeper looks at every alert again", "intake"),
+            (What::Database, false) => ("Watchkeeper cannot write to its database", "database"),
+            (What::Database, true) => ("Watchkeeper writes to its database again", "database"),
         };
         let over = event == Event::Resolved;
-        let meaning = match (trouble.what, over) {
-            (What::Database | What::Intake | What::Part(_), true) => {
-                "What had stopped goes on by itself."
-            }
-            (What::Part(_), false) => {
+        let meaning = match (over, trouble.what) {
+            (true, _) => "What had stopped goes on by itself.",
+            (false, What::Part(_)) => {
                 "Nothing but a restart of this process mends it. Alerts are still stored; what \
                  this part does is left to other replicas until then, if there are any."
             }
-            (What::Database | What::Intake, false) => {
+            (false, What::Intake) => {
+                "They are stored and were acknowledged, so that Alertmanager does not send them \
+                 again soon. Until this is mended look at Alertmanager itself."
+            }
+            (false, What::Database) => {
                 "Until this is mended no incident goes on, no change starts, and nobody is told of \
                  anything else. Alerts are refused with 503, so that Alertmanager sends them again."
             }

@@ -63,7 +63,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// A change that was allowed starts within this, or not at all.
+/// A change that was allowed starts within this, or not at all. It is half of the lease where that is
+/// less: a lease that is renewed every third lasts at least two thirds from any commit on, so whoever
+/// takes the incident over, and the change for lost, does so when it can no longer start.
 const START_WITHIN_MS: i64 = 30_000;
 /// One tool may run this long.
 const TOOL_TIMEOUT_MS: u64 = 120_000;
@@ -425,7 +427,7 @@ fn steps(settings: &Settings) -> Result<Steps> {
         critical_page_ms: seconds(settings.notify.deadlines.critical_within_s),
         warning_page_ms: seconds(settings.notify.deadlines.warning_within_s),
         output_bytes_max: usize::try_from(settings.model.output_bytes_in_prompt_max)?,
-        start_within_ms: START_WITHIN_MS,
+        start_within_ms: START_WITHIN_MS.min(seconds(settings.worker.lease_s) / 2),
         tool_timeout_ms: TOOL_TIMEOUT_MS,
     })
 }

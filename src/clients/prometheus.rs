@@ -27,6 +27,9 @@ const POINTS_MAX: usize = 200_000;
 /// Proxies commonly refuse request lines beyond 2 to 8 KiB; longer queries go as a form.
 const GET_QUERY_BYTES_MAX: usize = 1_500;
 
+/// The kind of a refusal of ours: the answer is larger than we read.
+pub const TOO_LARGE: &str = "too_large";
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -230,7 +233,7 @@ impl Prometheus {
     async fn sent(&self, request: RequestBuilder) -> Result<Answer, Error> {
         self.http.send(request, ANSWER_BYTES_MAX).await.map_err(|error| match error {
             http::Error::TooLarge { bytes_max, .. } => Error::Rejected {
-                kind: "too_large".to_owned(),
+                kind: TOO_LARGE.to_owned(),
                 message: format!(
                     "the answer is larger than {bytes_max} bytes; select fewer series, a shorter \
                      range or a larger step"

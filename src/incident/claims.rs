@@ -1,7 +1,8 @@
 //! What this process has claimed, as far as it knows.
 //!
-//! A claim whose answer was lost may stand all the same. It would be renewed with all others and never
-//! be worked on, so after a claim without an answer everything that is not in hand is given back first.
+//! A claim whose answer was lost may stand all the same, and nobody works on it. So after a claim without
+//! an answer everything that is not in hand is given back first; and only what is in hand is renewed, as
+//! the commit may have come after that.
 
 use super::Desk;
 use super::worker::Setup;
@@ -28,8 +29,7 @@ impl Claims {
         at_most: i64,
     ) -> Result<Vec<Lease>, Error> {
         if self.unsure.load(Ordering::SeqCst) {
-            let known = self.in_hand().iter().map(|(id, _)| *id).collect();
-            let given_back = desk.store.give_back_unknown(&setup.owner, known).await?;
+            let given_back = desk.store.give_back_unknown(&setup.owner, self.known()).await?;
             tracing::info!(given_back, "gave back what was claimed without an answer");
             self.unsure.store(false, Ordering::SeqCst);
         }
@@ -40,6 +40,11 @@ impl Claims {
         self.in_hand().extend(leases.iter().map(|lease| (lease.incident_id, lease.epoch)));
         self.unsure.store(false, Ordering::SeqCst);
         Ok(leases)
+    }
+
+    /// What is in hand.
+    pub fn known(&self) -> Vec<IncidentId> {
+        self.in_hand().iter().map(|(id, _)| *id).collect()
     }
 
     /// Nothing is done any more under this lease.

@@ -183,6 +183,7 @@ impl Draft {
     /// The step as the store commits it, and the case and the row that hold once it has.
     pub fn into_step(self, next: Next, page_due_at_ms: Option<i64>) -> (Step, Case, Projection) {
         let state = self.case.state();
+        let end = self.case.end.as_ref().filter(|_| state == State::Resolved);
         let row = Projection {
             title: self.case.title.clone(),
             severity: self.case.severity,
@@ -193,7 +194,8 @@ impl Draft {
                 Next::WhenTold => None,
             },
             page_due_at_ms,
-            ended_at_ms: (state == State::Resolved).then_some(self.now_ms),
+            // Not this step's time: what comes after the end does not move it.
+            ended_at_ms: end.map(|end| end.at_ms),
         };
         let stays = self.row.filter(|before| before.serves_as(&row, self.now_ms));
         let step = Step {

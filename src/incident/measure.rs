@@ -120,13 +120,17 @@ fn over(case: &Case, by: String) -> Entry {
 /// opened again.
 fn after_late_alert(draft: &mut Draft, reading: Reading) -> Flow {
     let (finding, text) = match reading {
+        // Nothing was measured of it, and the round that people heard of is over: a new one begins.
+        Reading::Fixed(text) if draft.case.firing_beside().next().is_some() => {
+            (Finding::Unverified, text)
+        }
         Reading::Fixed(text) => (Finding::Fixed, text),
         Reading::NotFixed(text) => (Finding::NotFixed, text),
         Reading::Nothing(text) => (Finding::Unverified, text),
     };
     draft.add(Entry::Measured { finding, text: text.clone() });
     if finding == Finding::Fixed {
-        draft.add(over(&draft.case, text));
+        draft.add(Entry::Resolved { by: text });
     }
     Flow::Go
 }

@@ -13,6 +13,8 @@ use crate::model::timeline::{Entry, Stored};
 use crate::store::step::Announcement;
 use crate::store::timeline::Stream;
 use crate::store::{Error, inbox, incidents, outbox};
+use futures::FutureExt as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -41,8 +43,10 @@ pub async fn sweep(desk: &Desk) -> Result<usize, Error> {
     let overdue = desk.store.page_due(desk.clock.now_ms(), BATCH).await?;
     let mut paged = 0;
     for (id, scope) in &overdue {
-        match page(desk, *id, scope).await {
-            Ok(()) => paged += 1,
+        // The panic itself is logged where it happens.
+        let one = AssertUnwindSafe(page(desk, *id, scope)).catch_unwind().await;
+        match one.unwrap_or_else(|_| Err(Error::Corrupt("the page panicked".into()))) {
+            Ok(one) => paged += usize::from(one),
             Err(error) => {
                 tracing::error!(incident.id = %id, %error, "cannot page for an overdue incident");
             }
@@ -51,7 +55,8 @@ pub async fn sweep(desk: &Desk) -> Result<usize, Error> {
     Ok(paged)
 }
 
-async fn page(desk: &Desk, id: IncidentId, scope: &str) -> Result<(), Error> {
+/// Tells whether a page was due.
+async fn page(desk: &Desk, id: IncidentId, scope: &str) -> Result<bool, Error> {
     let case = match known(desk, id, scope).await {
         // Somebody has to hear of this one all the more; the row still says what it is about.
         Err(Error::Corrupt(why)) => {
@@ -70,19 +75,22 @@ async fn page(desk: &Desk, id: IncidentId, scope: &str) -> Result<(), Error> {
     };
     let at_ms = desk.clock.now_ms();
     let announcement = Announcement { transition, message };
-    desk.store
+    let paged = desk
+        .store
         .write(move |conn| {
             Box::pin(async move {
+                if !incidents::take_page(conn, id, at_ms).await? {
+                    return Ok(false);
+                }
                 inbox::tell(conn, id, at_ms, &entry).await?;
                 outbox::queue(conn, &announcement).await?;
-                incidents::page_done(conn, id).await?;
                 crash::at(Point::BeforePage);
-                Ok(())
+                Ok(true)
             })
         })
         .await?;
     crash::at(Point::AfterPage);
-    Ok(())
+    Ok(paged)
 }
 
 /// The incident as its timeline and its inbox tell it: an alert that waits there may have opened it

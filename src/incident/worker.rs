@@ -46,8 +46,8 @@ pub struct Worker {
     setup: Setup,
     /// Changes when the leases are taken for lost.
     lost: watch::Sender<u64>,
-    /// Leases that could not be given back. They are renewed with all others, so that without
-    /// this nobody would ever claim their incidents again.
+    /// Leases that could not be given back. They run out, but on SQLite nobody takes one from
+    /// himself, so that without this nobody would ever claim their incidents again.
     abandoned: Mutex<Vec<Lease>>,
     /// Failures in a row, by incident.
     failures: Mutex<HashMap<IncidentId, u32>>,
@@ -185,13 +185,14 @@ impl Worker {
         }
     }
 
-    /// Renews every lease of the process. From the second failure in a row on its steps are dropped.
+    /// Renews every lease that somebody here works under. From the second failure in a row on its steps are dropped.
     pub async fn renew(&self) {
         let (desk, every) = (self.desks.current(), self.renew_every());
         // Within the time that is left for a renewal, whatever the database does.
         let _ = tokio::time::timeout(every / 2, self.give_back(&desk)).await;
         let Setup { owner, lease_ms, .. } = &self.setup;
-        let renewal = desk.store.renew_leases(owner, desk.clock.now_ms(), *lease_ms);
+        let (known, now_ms) = (self.claims.known(), desk.clock.now_ms());
+        let renewal = desk.store.renew_leases(owner, known, now_ms, *lease_ms);
         match tokio::time::timeout(every, renewal).await {
             Ok(Ok(_)) => {
                 crash::at(Point::AfterRenew);
@@ -200,7 +201,8 @@ impl Worker {
             Ok(Err(_)) | Err(_) => {
                 let failures = self.failed_renewals.fetch_add(1, Ordering::SeqCst) + 1;
                 tracing::error!(failures, "cannot renew the leases");
-                if failures == 2 {
+                // Each time: what was claimed since the last one is not renewed either.
+                if failures >= 2 {
                     self.lost.send_modify(|lost| *lost += 1);
                 }
             }

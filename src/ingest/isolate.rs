@@ -4,9 +4,8 @@
 //! with an alert that never can is set aside with the reason, and people are paged. Never: an alert set
 //! aside because the database was away; the order of what can be taken in changed.
 
-use super::queue::{Intake, Part, Read, beat};
+use super::queue::{Intake, Part, Read, arrivals, beat, take_alerts};
 use super::{Malformed, Parsed, SET_ASIDE, count};
-use crate::incident::intake::Arrival;
 use crate::model::alert::{Alert, Severity};
 use crate::model::call::sha256_hex;
 use crate::model::ids::{DeliveryId, MessageId};
@@ -25,9 +24,17 @@ const PATIENCE_MS: i64 = 10 * 60_000;
 /// Of the alerts that are set aside, so many are named to people.
 const NAMED_MAX: usize = 10;
 
-/// What failed so far, by the first delivery of a part.
+/// What failed so far.
 #[derive(Clone, Default)]
-pub struct Failing(Arc<Mutex<HashMap<DeliveryId, Failure>>>);
+pub struct Failing(Arc<Mutex<HashMap<(Of, DeliveryId), Failure>>>);
+
+/// Whose failures are counted: the delivery that is tried by itself is mostly the first of its part.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Of {
+    /// A part, by its first delivery.
+    Part,
+    Delivery,
+}
 
 #[derive(Clone, Copy)]
 struct Failure {
@@ -36,19 +43,19 @@ struct Failure {
 }
 
 impl Failing {
-    fn again(&self, id: DeliveryId, now_ms: i64) -> Failure {
+    fn again(&self, of: Of, id: DeliveryId, now_ms: i64) -> Failure {
         let mut all = self.lock();
-        let failure = all.entry(id).or_insert(Failure { times: 0, since_ms: now_ms });
+        let failure = all.entry((of, id)).or_insert(Failure { times: 0, since_ms: now_ms });
         failure.times += 1;
         *failure
     }
 
-    fn forget(&self, id: DeliveryId) {
-        self.lock().remove(&id);
+    fn forget(&self, of: Of, id: DeliveryId) {
+        self.lock().remove(&(of, id));
     }
 
     /// A panic elsewhere leaves the map whole, as every change is one call.
-    fn lock(&self) -> MutexGuard<'_, HashMap<DeliveryId, Failure>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Of, DeliveryId), Failure>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -75,7 +82,7 @@ impl Intake {
     /// The database is away, or the part has not failed often enough to tell.
     pub(super) async fn isolate(&self, part: Part, error: Error) -> Result<usize, Error> {
         let Some(first) = part.read.first().map(|read| read.id) else { return Err(error) };
-        let failure = self.failing.again(first, self.clock.now_ms());
+        let failure = self.failing.again(Of::Part, first, self.clock.now_ms());
         if !is_about_content(&error) && failure.times < PIECES_AFTER {
             return Err(error);
         }
@@ -93,7 +100,7 @@ impl Intake {
                 Err(_) => waiting.extend(part.halves()),
             }
         }
-        self.failing.forget(first);
+        self.failing.forget(Of::Part, first);
         Ok(done)
     }
 
@@ -122,14 +129,14 @@ impl Intake {
                 bad.push((range.start, error));
             }
         }
-        let failure = self.failing.again(read.id, self.clock.now_ms());
+        let failure = self.failing.again(Of::Delivery, read.id, self.clock.now_ms());
         let waited_ms = self.clock.now_ms() - failure.since_ms;
         let hopeless = |error: &Error| is_about_content(error) || waited_ms >= PATIENCE_MS;
         if !bad.iter().all(|(_, error)| hopeless(error)) {
             tracing::error!(delivery.id = %read.id, "a delivery cannot be taken in yet");
             return Ok(0);
         }
-        self.failing.forget(read.id);
+        self.failing.forget(Of::Delivery, read.id);
         if bad.is_empty() {
             return self.take_alerts_done(scope, read).await;
         }
@@ -149,13 +156,9 @@ impl Intake {
             .write(move |conn| {
                 Box::pin(async move {
                     let Ok(parsed) = &read.parsed else { return Ok(()) };
-                    let (group_key, heard) = (parsed.group_key.as_deref(), parsed.heard);
-                    let arrivals: Vec<Arrival<'_>> = parsed.alerts[range]
-                        .iter()
-                        .filter(|alert| !watchdog.matcher.matches(&alert.labels))
-                        .map(|alert| Arrival { alert, group_key, heard })
-                        .collect();
-                    super::queue::take_alerts(conn, &correlator, &scope, &arrivals, now_ms).await
+                    let alerts = &parsed.alerts[range];
+                    let arrivals: Vec<_> = arrivals(&watchdog, parsed, alerts).collect();
+                    take_alerts(conn, &correlator, &scope, &arrivals, now_ms).await
                 })
             })
             .await

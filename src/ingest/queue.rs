@@ -6,7 +6,7 @@ use super::{Malformed, Parsed, reader_of};
 use crate::clock::Clock;
 use crate::crash::{self, Point};
 use crate::incident::intake::{self, Arrival, Correlator};
-use crate::model::alert::Status;
+use crate::model::alert::{Alert, Status};
 use crate::model::ids::DeliveryId;
 use crate::store::db::Conn;
 use crate::store::deliveries::{self, Row};
@@ -156,14 +156,11 @@ async fn take(
 ) -> Result<usize, Error> {
     let ids: Vec<DeliveryId> = part.read.iter().map(|read| read.id).collect();
     let ours = deliveries::take(conn, &ids, now_ms).await?;
-    let mut arrivals = Vec::new();
+    let mut taken = Vec::new();
     for read in part.read.iter().filter(|read| ours.contains(&read.id)) {
         match &read.parsed {
             Ok(parsed) => {
-                let (group_key, heard) = (parsed.group_key.as_deref(), parsed.heard);
-                let others =
-                    parsed.alerts.iter().filter(|alert| !watchdog.matcher.matches(&alert.labels));
-                arrivals.extend(others.map(|alert| Arrival { alert, group_key, heard }));
+                taken.extend(arrivals(watchdog, parsed, &parsed.alerts));
                 beat(conn, watchdog, &part.scope, parsed, now_ms).await?;
             }
             Err(malformed) => {
@@ -173,9 +170,22 @@ async fn take(
             }
         }
     }
-    take_alerts(conn, correlator, &part.scope, &arrivals, now_ms).await?;
+    take_alerts(conn, correlator, &part.scope, &taken, now_ms).await?;
     crash::at(Point::BeforeIntake);
     Ok(ours.len())
+}
+
+/// Those of some alerts of a delivery that are taken in: the pulse of the pipeline opens nothing.
+pub(super) fn arrivals<'a>(
+    watchdog: &Watchdog,
+    parsed: &'a Parsed,
+    alerts: &'a [Alert],
+) -> impl Iterator<Item = Arrival<'a>> {
+    let (group_key, heard) = (parsed.group_key.as_deref(), parsed.heard);
+    alerts
+        .iter()
+        .filter(|alert| !watchdog.matcher.matches(&alert.labels))
+        .map(move |alert| Arrival { alert, group_key, heard })
 }
 
 /// Counts the beats of the alert that always fires in a delivery; with the row of the delivery, so that

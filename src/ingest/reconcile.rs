@@ -172,7 +172,8 @@ impl Reconciler {
             round.told = self.tell(&watched, &seen, &silences, now_ms).await?;
         }
         let gap_ms = mark_ms.map_or(0, |mark_ms| now_ms - mark_ms);
-        let look_back = self.owes.load(Ordering::Acquire) || gap_ms > 3 * self.rules.poll_ms;
+        let owes = why != Why::Routine || self.owes.load(Ordering::Acquire);
+        let look_back = owes || gap_ms > 3 * self.rules.poll_ms;
         let done = match (mark_ms, &self.prometheus) {
             (Some(mark_ms), Some(prometheus)) if look_back && self.rules.look_back_ms > 0 => {
                 let found = self.look_back(prometheus, &looks, mark_ms, now_ms).await?;
@@ -183,7 +184,10 @@ impl Reconciler {
         };
         // What Prometheus could not be asked is asked by the next round, which sees the same gap.
         if done {
-            self.owes.store(false, Ordering::Release);
+            // Another round that owes may have begun meanwhile; one that did not look back pays nothing.
+            if look_back {
+                self.owes.store(false, Ordering::Release);
+            }
             self.store.set_reconciled(scope, source, now_ms).await?;
         }
         Ok(round)

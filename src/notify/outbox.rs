@@ -3,7 +3,7 @@
 //! In: due deliveries from the store. Out: sent, again later, or given up and reported on another
 //! channel. Never: a message forgotten; a slow channel holding back another one.
 
-use super::{Attempt, Before, Channel, Failure, Repeat, answer, digest};
+use super::{Attempt, Before, Channel, Failure, Repeat, Sent, answer, digest};
 use crate::clock::Clock;
 use crate::crash::{self, Point};
 use crate::model::alert::Severity;
@@ -13,9 +13,11 @@ use crate::store::digests::Rule;
 use crate::store::outbox::{Attempted, Due, MaybeSent, SentBefore};
 use crate::store::step::Announcement;
 use crate::store::{Error, Store};
+use futures::FutureExt as _;
 use futures::future::join_all;
 use rand::Rng as _;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,12 @@ const BACKOFF_FIRST_MS: i64 = 1_000;
 const BACKOFF_MAX_MS: i64 = 120_000;
 /// How often deliveries to channels that are configured no more are given up.
 const GONE_POLL: Duration = Duration::from_secs(10);
+/// What falls due on such a channel is left alone for so long: while a configuration is rolled out,
+/// another replica may know the channel.
+const GONE_AFTER_MS: i64 = 10 * 60_000;
+/// A delivery is tried at least so often, over some minutes, however old its message is: after a long
+/// outage of this machine its network may come up last.
+const ATTEMPTS_MIN: i64 = 10;
 /// From this failed attempt on, people are told through the other channels.
 const REPORT_AFTER: i64 = 3;
 
@@ -41,7 +49,7 @@ pub struct Outbox {
     pub public_url: String,
     /// When messages of a channel are put together.
     pub digests: BTreeMap<String, Rule>,
-    /// A delivery that has failed for this long is given up.
+    /// A delivery that has failed is given up when its message is older than this.
     pub give_up_after_ms: i64,
     /// Picks a number up to this one, so that channels that failed together do not come back
     /// together.
@@ -75,12 +83,14 @@ impl Outbox {
 
     async fn go_on(&self, name: Option<String>, poll: Duration, stop: &CancellationToken) {
         loop {
-            let worked = match self.deliver(name.clone()).await {
-                Ok(worked) => worked,
-                Err(error) => {
+            // The panic itself is logged where it happens; nobody else's messages wait for its end.
+            let worked = match AssertUnwindSafe(self.deliver(name.clone())).catch_unwind().await {
+                Ok(Ok(worked)) => worked,
+                Ok(Err(error)) => {
                     tracing::error!(%error, "cannot read the outbox");
                     0
                 }
+                Err(_) => 0,
             };
             if worked > 0 && !stop.is_cancelled() {
                 continue;
@@ -99,11 +109,12 @@ impl Outbox {
     pub async fn deliver(&self, name: Option<String>) -> Result<usize, Error> {
         let names = self.names();
         self.store.expand_messages(names.clone(), self.clock.now_ms()).await?;
-        let wanted = match name {
-            Some(name) => vec![name],
+        let (wanted, since_ms) = match name {
+            Some(name) => (vec![name], 0),
             None => {
                 let waiting = self.store.waiting_channels().await?;
-                waiting.into_iter().filter(|name| !names.contains(name)).collect()
+                let gone = waiting.into_iter().filter(|name| !names.contains(name)).collect();
+                (gone, GONE_AFTER_MS)
             }
         };
         let mut tried = 0;
@@ -111,7 +122,8 @@ impl Outbox {
             self.gather(name, self.clock.now_ms()).await?;
             let now_ms = self.clock.now_ms();
             let until_ms = now_ms + 2 * ATTEMPT_MS;
-            let due = self.store.claim_deliveries(name, BATCH, now_ms, until_ms).await?;
+            let due_ms = now_ms - since_ms;
+            let due = self.store.claim_deliveries(name, BATCH, due_ms, until_ms).await?;
             if self.clock.now_ms() > until_ms - ATTEMPT_MS {
                 // A slow database: the claim could run out before an attempt ends, and somebody
                 // else would send the same beside us.
@@ -159,26 +171,9 @@ impl Outbox {
             let error = format!("there is no channel '{}' any more", due.channel);
             return self.record(due, Attempted::GaveUp { error }).await;
         };
-        let before = match due.sent_before {
-            SentBefore::Yes => Before::Something,
-            SentBefore::No => Before::Nothing,
-        };
-        if !channel.wants(&due.message, before) {
-            return self.record(due, Attempted::Skipped).await;
-        }
-        let attempt = Attempt {
-            number: u32::try_from(due.attempts + 1).unwrap_or(u32::MAX),
-            maybe_sent: match due.maybe_sent {
-                MaybeSent::Yes => Repeat::AfterCrash,
-                MaybeSent::No => Repeat::Fresh,
-            },
-        };
-        let limit = Duration::from_millis(ATTEMPT_MS.unsigned_abs());
-        crash::at(Point::BeforeSend);
-        let sent = tokio::time::timeout(limit, channel.send(&due.message, attempt)).await;
-        crash::at(Point::AfterSend);
-        let failure = match sent {
-            Ok(Ok(sent)) => {
+        let failure = match AssertUnwindSafe(hand_over(&**channel, due)).catch_unwind().await {
+            Ok(None) => return self.record(due, Attempted::Skipped).await,
+            Ok(Some(Ok(sent))) => {
                 tracing::info!(
                     message.id = %due.message.id,
                     channel = %due.channel,
@@ -188,8 +183,11 @@ impl Outbox {
                 let at_ms = self.clock.now_ms();
                 return self.record(due, Attempted::Sent { at_ms }).await;
             }
-            Ok(Err(failure)) => failure,
-            Err(_) => answer::doubtful("no answer in a minute".into()),
+            Ok(Some(Err(failure))) => failure,
+            Err(_) => {
+                let why = format!("the channel '{}' panicked over a message", due.channel);
+                Failure::Permanent { why }
+            }
         };
         self.failed(due, failure).await
     }
@@ -199,7 +197,8 @@ impl Outbox {
         let (how, why) = match failure {
             Failure::Permanent { why } => (Attempted::GaveUp { error: why.clone() }, why),
             Failure::Retry { why, .. }
-                if now_ms - due.message.created_at_ms > self.give_up_after_ms =>
+                if now_ms - due.message.created_at_ms > self.give_up_after_ms
+                    && due.attempts + 1 >= ATTEMPTS_MIN =>
             {
                 (Attempted::GaveUp { error: why.clone() }, why)
             }
@@ -279,4 +278,27 @@ impl Outbox {
         let base = BACKOFF_FIRST_MS.saturating_mul(1_i64 << doublings).min(BACKOFF_MAX_MS);
         base + (self.jitter)(base / 5)
     }
+}
+
+/// Hands a message to a channel; `None` when the channel does not want it.
+async fn hand_over(channel: &dyn Channel, due: &Due) -> Option<Result<Sent, Failure>> {
+    let before = match due.sent_before {
+        SentBefore::Yes => Before::Something,
+        SentBefore::No => Before::Nothing,
+    };
+    if !channel.wants(&due.message, before) {
+        return None;
+    }
+    let attempt = Attempt {
+        number: u32::try_from(due.attempts + 1).unwrap_or(u32::MAX),
+        maybe_sent: match due.maybe_sent {
+            MaybeSent::Yes => Repeat::AfterCrash,
+            MaybeSent::No => Repeat::Fresh,
+        },
+    };
+    let limit = Duration::from_millis(ATTEMPT_MS.unsigned_abs());
+    crash::at(Point::BeforeSend);
+    let sent = tokio::time::timeout(limit, channel.send(&due.message, attempt)).await;
+    crash::at(Point::AfterSend);
+    Some(sent.unwrap_or_else(|_| Err(answer::doubtful("no answer in a minute".into()))))
 }

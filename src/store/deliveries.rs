@@ -13,6 +13,10 @@ use tokio_util::sync::CancellationToken;
 /// Deliveries that share one commit on Postgres.
 const BATCH_MAX: usize = 512;
 
+/// Of what waits, so many bytes are read at once, and one delivery in any case: each may have
+/// megabytes, and reading makes several copies.
+const BYTES_AT_ONCE: i64 = 16 * 1024 * 1024;
+
 /// One delivery as it is stored.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
@@ -55,7 +59,7 @@ impl Store {
         self.acknowledge(row).await
     }
 
-    /// What waits for the intake, oldest first.
+    /// What waits for the intake, oldest first; fewer where they are large.
     pub async fn waiting_deliveries(&self, at_most: i64) -> Result<Vec<Row>, Error> {
         self.read(move |conn| Box::pin(async move { waiting(conn, at_most).await })).await
     }
@@ -95,13 +99,17 @@ impl Store {
     }
 }
 
-/// What waits for the intake, oldest first.
+/// What waits for the intake, oldest first; fewer where they are large.
 pub async fn waiting(conn: &mut Conn<'_>, at_most: i64) -> Result<Vec<Row>, Error> {
     type Columns = (String, String, String, i64, String);
     let rows: Vec<Columns> = db!(conn, c => sqlx::query_as(
-        "select id, scope, source, received_at_ms, body from delivery
-         where state = 'waiting' order by id limit cast($1 as bigint)"
-    ).bind(at_most).fetch_all(&mut **c).await)?;
+        "select d.id, d.scope, d.source, d.received_at_ms, d.body
+         from (select id, sum(bytes) over (order by id) - bytes as ahead
+               from (select id, octet_length(body) as bytes from delivery
+                     where state = 'waiting' order by id limit cast($1 as bigint)) as sized) as w
+         join delivery d on d.id = w.id
+         where w.ahead < $2 order by d.id"
+    ).bind(at_most).bind(BYTES_AT_ONCE).fetch_all(&mut **c).await)?;
     rows.into_iter()
         .map(|(id, scope, source, received_at_ms, body)| {
             Ok(Row {

@@ -134,13 +134,15 @@ impl Store {
         .await
     }
 
-    /// Renews every lease of this process with one statement; returns how many it still holds.
+    /// Renews the leases of this process on these incidents with one statement; returns how many it
+    /// still holds. Any other of its leases runs out.
     ///
     /// On Postgres a row that a transaction has locked is left for the next time: waiting for it
     /// while holding the others could end in a deadlock, and with it no lease would be renewed.
     pub async fn renew_leases(
         &self,
         owner: &str,
+        known: Vec<IncidentId>,
         now_ms: i64,
         lease_ms: i64,
     ) -> Result<u64, Error> {
@@ -149,10 +151,12 @@ impl Store {
             Box::pin(async move {
                 let sql = dialect!(conn,
                     lite: "update incident set lease_until_ms = $2 + $3
-                           where lease_owner = $1 and lease_until_ms >= $2",
+                           where lease_owner = $1 and lease_until_ms >= $2
+                             and id in (select value from json_each($4))",
                     pg: "with mine as materialized (
                              select id from incident
                              where lease_owner = $1 and cast($2 as bigint) is not null
+                               and id in (select jsonb_array_elements_text(cast($4 as jsonb)))
                                and lease_until_ms >=
                                    (extract(epoch from clock_timestamp()) * 1000)::bigint
                              for update skip locked)
@@ -164,6 +168,7 @@ impl Store {
                     .bind(&owner)
                     .bind(now_ms)
                     .bind(lease_ms)
+                    .bind(list(known))
                     .execute(&mut **c).await.map(|_| ()))?;
                 held(conn, &owner, now_ms).await
             })
@@ -386,9 +391,14 @@ pub async fn ended_before(
     rows.into_iter().map(|(id,)| parsed(id.parse(), "incident id")).collect()
 }
 
-/// A person was paged for the incident.
-pub async fn page_done(conn: &mut Conn<'_>, id: IncidentId) -> Result<(), Error> {
-    db!(conn, c => sqlx::query("update incident set page_due_at_ms = null where id = $1")
-        .bind(id.to_string()).execute(&mut **c).await.map(|_| ()))?;
-    Ok(())
+/// A person is paged for the incident with the same transaction; tells whether that is still due. By
+/// the time that a pager comes to it, it may be over.
+pub async fn take_page(conn: &mut Conn<'_>, id: IncidentId, now_ms: i64) -> Result<bool, Error> {
+    let taken = db!(conn, c => sqlx::query(
+        "update incident set page_due_at_ms = null where id = $1 and page_due_at_ms <= $2"
+    )
+        .bind(id.to_string())
+        .bind(now_ms)
+        .execute(&mut **c).await.map(|done| done.rows_affected()))?;
+    Ok(taken == 1)
 }

@@ -327,10 +327,12 @@ async fn put_off(
     Ok(())
 }
 
+/// One that was given up while it may have arrived counts.
 async fn sent_before(conn: &mut Conn<'_>, row: &Columns) -> Result<SentBefore, Error> {
     let found: Option<(String,)> = db!(conn, c => sqlx::query_as(
         "select message_id from message_delivery
-         where stream_id = $1 and channel = $2 and state = 'sent' limit 1"
+         where stream_id = $1 and channel = $2
+           and (state = 'sent' or (state = 'failed' and unanswered > 0)) limit 1"
     ).bind(&row.stream_id).bind(&row.channel).fetch_optional(&mut **c).await)?;
     Ok(if found.is_some() { SentBefore::Yes } else { SentBefore::No })
 }

@@ -101,10 +101,12 @@ impl Store {
     pub async fn change_doubts(
         &self,
         scope: &str,
-        changes: Vec<Change>,
+        mut changes: Vec<Change>,
         at_ms: i64,
     ) -> Result<(), Error> {
         let scope = scope.to_owned();
+        // Everybody locks incidents in this order.
+        changes.sort_by_key(|change| change.incident_id);
         self.write(move |conn| {
             Box::pin(async move {
                 for change in changes {
@@ -335,7 +337,8 @@ impl Store {
             .await
     }
 
-    /// The labels of the alerts of this name that fired at some time between these.
+    /// The labels of the alerts of this name that fired at some time between these. One without a
+    /// notice of its end fired no longer than its incident was open.
     pub async fn alerts_between(
         &self,
         scope: &str,
@@ -348,9 +351,11 @@ impl Store {
         self.read(move |conn| {
             Box::pin(async move {
                 let rows: Vec<(String,)> = db!(conn, c => sqlx::query_as(
-                    "select labels from alert
-                     where scope = $1 and source = $2 and name = $3 and starts_at_ms <= $5
-                       and (status = 'firing' or ends_at_ms >= $4)"
+                    "select a.labels from alert a
+                     where a.scope = $1 and a.source = $2 and a.name = $3 and a.starts_at_ms <= $5
+                       and (a.ends_at_ms >= $4 or (a.status = 'firing' and not exists (
+                           select 1 from incident i
+                           where i.id = a.incident_id and i.ended_at_ms < $4)))"
                 )
                     .bind(&scope)
                     .bind(indexed(&source))

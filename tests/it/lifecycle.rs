@@ -316,3 +316,18 @@ fn health(title: &str) -> Message {
         channels: Vec::new(),
     }
 }
+
+/// Whoever is paused for longer loses the lease, and another process takes the change for lost.
+#[tokio::test]
+async fn a_change_starts_only_while_the_lease_of_its_intent_is_sure() {
+    on_sqlite(|ground| async move {
+        let mut world = World::new(&ground).await;
+        for (lease_s, start_within_ms) in [(5, 2_500), (30, 15_000), (3_600, 30_000)] {
+            world.settings.worker.lease_s = lease_s;
+            let server = world.server().await;
+            assert_eq!(server.app.desk().policy.start_within_ms, start_within_ms, "{lease_s} s");
+            server.stop().await;
+        }
+    })
+    .await;
+}

@@ -1,6 +1,7 @@
 //! The channels against doubles of their services: every answer, every failure.
 
 mod email;
+mod outbox;
 mod pagerduty;
 mod slack;
 

@@ -336,3 +336,88 @@ async fn what_prometheus_cannot_be_asked_is_asked_again() {
     })
     .await;
 }
+
+/// More alerts fire than an answer of Prometheus is read of, and the one of [`fired`] is the last.
+fn a_cut_list() -> QueryAnswer {
+    let row = |metric: Value| json!({ "metric": metric, "value": [1.0, "1"] });
+    let others = (0..1_001).map(|n| row(json!({ "alertname": "Other", "n": n.to_string() })));
+    let last = row(json!({
+        "alertname": "ServiceDown", "instance": BOX.1, "service": "web", "severity": "critical",
+    }));
+    let rows: Vec<Value> = others.chain([last]).collect();
+    QueryAnswer::Data(json!({ "resultType": "vector", "result": rows }))
+}
+
+#[tokio::test]
+async fn an_alert_that_fires_is_not_over_because_the_list_of_those_that_fire_is_cut() {
+    for_each_engine(|ground| async move {
+        let (world, _peers) = world(&ground, 1).await;
+        let server = world.server().await;
+        server.round(Why::Start).await;
+        let selector = "ALERTS{alertstate=\"firing\"}";
+        world.prometheus.set_prefix(selector, fired(START_MS + 5 * MINUTE_MS));
+        world.prometheus.set(selector, a_cut_list());
+        world.clock.advance(20 * MINUTE_MS);
+        // Prometheus knows none of them by now, as just after its start: nobody can tell.
+        assert_eq!(server.round(Why::Start).await.late, 0);
+        let mark = server.app.store.reconciled_until(SCOPE, "alertmanager").await.unwrap();
+        assert_eq!(mark, Some(START_MS), "it is asked again");
+
+        for n in 0..1_001 {
+            let n = n.to_string();
+            world.fire_in_prometheus(&[("alertname", "Other"), ("n", &n)]);
+        }
+        Problem::down().in_prometheus(&world);
+        assert_eq!(server.poll().await.late, 0);
+        let mark = server.app.store.reconciled_until(SCOPE, "alertmanager").await.unwrap();
+        assert_eq!(mark, Some(world.clock.now_ms()));
+        server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_prometheus_lost_ends_no_alert_whose_delivery_waited_for_the_intake() {
+    for_each_engine(|ground| async move {
+        let (world, _peers) = world(&ground, 0).await;
+        world.break_service("web");
+        world.make_unrepairable("web");
+        Problem::down().in_prometheus(&world);
+        let server = world.server().await;
+        server.post(&Problem::down().firing()).await;
+        let mut late = Problem::down().resolved();
+        late["reconciled"] = json!("late");
+        server.post(&late).await;
+        server.settle(20).await;
+        assert_eq!(server.only_case().await.state(), State::Escalated);
+        // Nor one that was taken in long ago.
+        server.post(&late).await;
+        server.settle(0).await;
+        assert_eq!(server.only_case().await.state(), State::Escalated);
+        server.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_alert_that_was_measured_to_be_over_hides_no_later_one() {
+    for_each_engine(|ground| async move {
+        let (world, _peers) = world(&ground, 1).await;
+        world.break_service("web");
+        Problem::down().in_prometheus(&world);
+        let server = world.server().await;
+        server.post(&Problem::down().firing()).await;
+        server.settle(20).await;
+        assert_eq!(server.only_case().await.state(), State::Resolved, "and no notice came");
+        world.clock.advance(24 * 60 * MINUTE_MS);
+        server.round(Why::Start).await;
+        let selector = "ALERTS{alertstate=\"firing\"}";
+        let from_ms = world.clock.now_ms() + 5 * MINUTE_MS;
+        world.prometheus.set_prefix(selector, fired(from_ms));
+        world.prometheus.set(selector, QueryAnswer::empty());
+        world.clock.advance(20 * MINUTE_MS);
+        assert_eq!(server.round(Why::Start).await.late, 1);
+        server.stop().await;
+    })
+    .await;
+}

@@ -16,3 +16,4 @@ mod people;
 mod plans;
 mod priority;
 mod step;
+mod tombstones;

@@ -82,6 +82,13 @@ impl<'a> Batch<'a> {
             {
                 tracing::debug!(fingerprint = %alert.fingerprint, "ignored a late firing copy");
             }
+            (Some(known), Status::Resolved)
+                if known.status == Status::Firing && arrival.heard == Heard::Late =>
+            {
+                // Its delivery waited for the intake while Prometheus was asked: what Prometheus no
+                // longer fires may have lost its exporter.
+                tracing::debug!(fingerprint = %alert.fingerprint, "fires as far as its source told");
+            }
             (Some(known), Status::Resolved) => {
                 self.record(key, alert, known.incident_id, None);
                 if let (Status::Firing, Some(incident)) = (known.status, known.incident_id) {
@@ -211,10 +218,14 @@ impl<'a> Batch<'a> {
                 self.aliases.insert(home.key.clone(), id);
                 return Ok((id, Some(labels)));
             }
-            Found::Ended(id) => {
+            Found::Ended(id, shared) => {
                 let page_due_at_ms = self.page_due_at_ms(arrival.alert, severity);
                 // Somebody else may have reopened it, or opened another one, since the look.
                 match incidents::reopen(conn, id, self.now_ms, page_due_at_ms).await? {
+                    1 if shared.is_some() => {
+                        self.places.joined(&home.key, id);
+                        return Ok((id, shared));
+                    }
                     1 => id,
                     _ => match open_now(conn, self.scope, &home.key).await? {
                         Some(id) => id,

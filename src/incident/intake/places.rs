@@ -24,7 +24,8 @@ pub(super) struct Home {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Found {
     Open(IncidentId),
-    Ended(IncidentId),
+    /// With the labels that they share if its key differs from the incident's.
+    Ended(IncidentId, Option<String>),
     /// Its key differs from the incident's; the labels that they share.
     Joins(IncidentId, String),
     Nothing,
@@ -130,9 +131,8 @@ impl Places {
         match (self.own.get(&home.key), self.aliases.get(&home.key)) {
             (Some(Place::Open(id)), _) => return Found::Open(*id),
             (_, Some(Place::Open(id))) => return Found::Joins(*id, String::new()),
-            (Some(Place::Ended(id)), _) | (None, Some(Place::Ended(id))) => {
-                return Found::Ended(*id);
-            }
+            (Some(Place::Ended(id)), _) => return Found::Ended(*id, None),
+            (None, Some(Place::Ended(id))) => return Found::Ended(*id, Some(String::new())),
             (None, None) => {}
         }
         for (key, rule) in &home.joins {

@@ -5,7 +5,7 @@
 //! through is never notified (`notify`, "all alerts resolved"). The series `ALERTS` holds every
 //! evaluation at which an alert fired, at exactly the time that Alertmanager calls `startsAt`.
 
-use crate::clients::prometheus::{Error, Labels, Prometheus, Series, Table};
+use crate::clients::prometheus::{AlertState, Error, Labels, Prometheus, Series, TOO_LARGE, Table};
 use std::collections::BTreeMap;
 
 const FIRING: &str = "ALERTS{alertstate=\"firing\"}";
@@ -54,11 +54,16 @@ pub(super) async fn fired_and_over(
     let (mut at_ms, mut slice_ms) = (since_ms, SLICE_MS);
     while at_ms < now_ms {
         let end_ms = now_ms.min(at_ms + slice_ms);
-        let table = prometheus.samples_within(FIRING, end_ms - at_ms, end_ms).await?;
-        if table.left_out > 0 && slice_ms > SLICE_MS_MIN {
+        let asked = prometheus.samples_within(FIRING, end_ms - at_ms, end_ms).await;
+        let is_cut = match &asked {
+            Ok(table) => table.left_out > 0,
+            Err(error) => is_too_large(error),
+        };
+        if is_cut && slice_ms > SLICE_MS_MIN {
             slice_ms = (slice_ms / 4).max(SLICE_MS_MIN);
             continue;
         }
+        let table = asked?;
         if table.left_out > 0 {
             let left_out = table.left_out;
             tracing::error!(left_out, "{left_out} alerts that fired are too many to look at");
@@ -69,10 +74,7 @@ pub(super) async fn fired_and_over(
     if spans.is_empty() {
         return Ok(Vec::new());
     }
-    let firing = prometheus.query(FIRING, Some(now_ms)).await?;
-    for row in firing.rows {
-        spans.remove(&own(row.labels));
-    }
+    remove_firing(prometheus, &mut spans, now_ms).await?;
     let added = prometheus.external_labels().await?;
     let episode = |(own, (from_ms, until_ms)): (Labels, (i64, i64))| {
         let mut labels = own.clone();
@@ -82,6 +84,38 @@ pub(super) async fn fired_and_over(
         Episode { labels, own, from_ms, until_ms }
     };
     Ok(spans.into_iter().map(episode).collect())
+}
+
+/// Takes out what fires by now.
+async fn remove_firing(
+    prometheus: &Prometheus,
+    spans: &mut BTreeMap<Labels, (i64, i64)>,
+    now_ms: i64,
+) -> Result<(), Error> {
+    let firing = prometheus.query(FIRING, Some(now_ms)).await?;
+    let (rows, left_out) = (firing.rows.len(), firing.left_out);
+    for row in firing.rows {
+        spans.remove(&own(row.labels));
+    }
+    if left_out == 0 {
+        return Ok(());
+    }
+    // The list is cut, and what it leaves out must not pass for over. The other one is read whole, but
+    // is short for a while after a start.
+    let mut alerts = prometheus.alerts().await?;
+    alerts.retain(|alert| alert.state == AlertState::Firing);
+    if alerts.len() < rows + left_out {
+        let message = format!("{} alerts fire, too many to list", rows + left_out);
+        return Err(Error::Rejected { kind: TOO_LARGE.to_owned(), message });
+    }
+    for alert in alerts {
+        spans.remove(&alert.labels);
+    }
+    Ok(())
+}
+
+fn is_too_large(error: &Error) -> bool {
+    matches!(error, Error::Rejected { kind, .. } if kind == TOO_LARGE)
 }
 
 fn take(spans: &mut BTreeMap<Labels, (i64, i64)>, table: Table<Series>) {

@@ -97,7 +97,8 @@ impl Store {
         self.write(move |conn| Box::pin(async move { bury(conn, &ids, cut).await })).await
     }
 
-    /// Removes some of what is left of incidents that aged out; returns how many rows.
+    /// Removes some of what is left of incidents that aged out; returns how many rows, the marks of
+    /// those of which nothing is left included.
     pub async fn empty_tombstones(&self) -> Result<u64, Error> {
         let ids = self.read(|conn| {
             Box::pin(async move {
@@ -276,10 +277,10 @@ async fn empty(conn: &mut Conn<'_>, id: &str) -> Result<u64, Error> {
         removed = delete_of(conn, table, condition, id).await?;
     }
     if removed == 0 {
-        db!(conn, c => sqlx::query(
+        removed = db!(conn, c => sqlx::query(
             "update stream_head set emptied_at_ms = aged_out_at_ms
-             where stream_kind = 'incident' and stream_id = $1"
-        ).bind(id).execute(&mut **c).await.map(|_| ()))?;
+             where stream_kind = 'incident' and stream_id = $1 and emptied_at_ms is null"
+        ).bind(id).execute(&mut **c).await.map(|done| done.rows_affected()))?;
     }
     Ok(removed)
 }

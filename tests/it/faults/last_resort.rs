@@ -3,7 +3,8 @@
 
 use super::{NOISE, eventually, noise, post, post_until_accepted, status};
 use crate::support::disk::Disk;
-use crate::support::engines::{on_postgres, on_sqlite};
+use crate::support::drill::Problem;
+use crate::support::engines::{for_each_engine, on_postgres, on_sqlite};
 use crate::support::own_postgres::OwnPostgres;
 use crate::support::process::{Process, client};
 use crate::support::world::World;
@@ -168,6 +169,41 @@ async fn a_short_outage_wakes_nobody() {
         post_until_accepted(&base, &noise(0)).await;
         assert_eq!((world.slack.attempts(), world.pagerduty.attempts()), (0, 0));
         process.kill().await;
+    })
+    .await;
+}
+
+/// What is acknowledged and never looked at is as good as lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intake_that_stands_still_is_told() {
+    for_each_engine(|ground| async move {
+        let mut world = World::new(&ground).await;
+        world.settings.notify.last_resort.after_s = 0;
+        let server = world.server().await;
+        ground
+            .sql(match ground.engine() {
+                "sqlite" => {
+                    "create trigger stands before update on delivery
+                     begin select raise(abort, 'no room for it'); end"
+                }
+                _ => {
+                    "create function stands() returns trigger language plpgsql as $$
+                     begin raise exception 'no room for it' using errcode = '55P03'; end $$;
+                     create trigger stands before update on delivery
+                     for each row execute function stands()"
+                }
+            })
+            .await;
+        server.post(&Problem::down().firing()).await;
+        world.clock.advance(121_000);
+        server.run();
+        let title = "Alerts wait, and Watchkeeper does not look at them";
+        eventually("people are told", async || {
+            titled(&world, title) == 1 && world.pagerduty.opened() == 1
+        })
+        .await;
+        world.assert_no_violations();
+        server.stop().await;
     })
     .await;
 }

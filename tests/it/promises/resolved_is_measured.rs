@@ -87,6 +87,50 @@ async fn a_query_without_data_is_unverified_and_a_person_is_paged() {
     }
 }
 
+/// As many rows as are read of an answer and one more, each of another machine.
+fn more_rows_than_are_read(value: &str) -> QueryAnswer {
+    let row = |n: usize| {
+        let metric = json!({ "instance": format!("10.0.0.{n}:9100"), "service": "web" });
+        json!({ "metric": metric, "value": [1.0, value] })
+    };
+    let rows: Vec<_> = (0..1_001).map(row).collect();
+    QueryAnswer::Data(json!({ "resultType": "vector", "result": rows }))
+}
+
+#[tokio::test]
+async fn an_answer_that_was_cut_proves_nothing() {
+    for_each_engine(|ground| async move {
+        let (world, server) = down(&ground).await;
+        world.prometheus.set(UP, more_rows_than_are_read("1"));
+        server.post(&Problem::down().firing()).await;
+        server.settle(20).await;
+        let case = server.only_case().await;
+        assert_eq!(case.actions[0].verified, Some(Finding::Unverified));
+        assert_eq!(case.state(), State::Escalated);
+        server.stop().await;
+    })
+    .await;
+    // By the rule of the alert: what still holds may be among the rows that are not read.
+    for_each_engine(|ground| async move {
+        let world = World::new(&ground).await;
+        world.set_runbooks(NO_RUNBOOKS);
+        world.prometheus.add_rule("ServiceDown", "up == 0", 60.0, &[("severity", "critical")]);
+        world.prometheus.set("up == 0", more_rows_than_are_read("0"));
+        let own = json!({
+            "metric": { "instance": "10.2.3.4:9100", "service": "web" }, "value": [1.0, "0"],
+        });
+        let vector = json!({ "resultType": "vector", "result": [own] });
+        world.prometheus.set("up", QueryAnswer::Data(vector));
+        let server = world.server().await;
+        server.post(&Problem::down().firing()).await;
+        server.settle(20).await;
+        let case = server.only_case().await;
+        assert_eq!(case.state(), State::Escalated, "{:?}", case.end);
+        server.stop().await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn prometheus_down_after_the_change_is_unverified() {
     for_each_engine(|ground| async move {
@@ -270,4 +314,23 @@ async fn a_rule_whose_series_vanished_is_unverified() {
         })
         .await;
     }
+}
+
+/// By it it is judged what continues the incident, and what still fires long after it.
+#[tokio::test]
+async fn a_notice_that_comes_after_the_end_does_not_move_it() {
+    for_each_engine(|ground| async move {
+        let (world, server) = down(&ground).await;
+        server.post(&Problem::down().firing()).await;
+        server.settle(20).await;
+        let ended_at_ms = server.incidents().await[0].ended_at_ms;
+        assert!(ended_at_ms.is_some());
+        world.clock.advance(1_200_000);
+        server.post(&Problem::down().resolved()).await;
+        server.settle(0).await;
+        assert!(server.only_case().await.alerts[0].resolved_at_ms.is_some());
+        assert_eq!(server.incidents().await[0].ended_at_ms, ended_at_ms);
+        server.stop().await;
+    })
+    .await;
 }

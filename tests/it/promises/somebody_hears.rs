@@ -4,12 +4,19 @@ use crate::support::drill::{NO_RUNBOOKS, Problem, conclude, turn};
 use crate::support::engines::{Ground, for_each_engine, on_sqlite};
 use crate::support::world::{Server, World};
 use crate::support::{FakeModel, Fault, ModelReply, ModelRequest};
+use futures::future::BoxFuture;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
+use watchkeeper::app::Instead;
+use watchkeeper::incident::pager;
 use watchkeeper::model::case::Case;
 use watchkeeper::model::incident::State;
 use watchkeeper::model::timeline::{Entry, Usage};
+use watchkeeper::store::db::Conn;
+use watchkeeper::store::tap::{Access, Tap};
 use watchkeeper::store::timeline::Stream;
+use watchkeeper::store::{Error, Store};
 
 /// A stopped service and these models; the restart of the runbook would help.
 async fn with_models(ground: &Ground, models: &[&FakeModel]) -> World {
@@ -342,6 +349,56 @@ async fn a_hanging_incident_delays_no_other() {
         server.post(&Problem::down().firing()).await;
         let ended = |case: &Case| case.state() == State::Escalated;
         server.wait_for("the other one's end", |cases| cases.iter().any(ended)).await;
+    })
+    .await;
+}
+
+/// Ends the incident in the moment between the pager's look and its page.
+struct EndsInBetween(Store);
+
+impl Tap for EndsInBetween {
+    fn before(&self, _: Access) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn after(&self, access: Access) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            if !matches!(access, Access::Read(name) if name.contains("page_due")) {
+                return Ok(());
+            }
+            let end = "update incident set page_due_at_ms = null";
+            self.0
+                .write(move |conn| {
+                    Box::pin(async move {
+                        match conn {
+                            Conn::Lite(c) => {
+                                sqlx::query(end).execute(&mut **c).await.map(|_| ())?
+                            }
+                            Conn::Pg(c) => sqlx::query(end).execute(&mut **c).await.map(|_| ())?,
+                        }
+                        Ok(())
+                    })
+                })
+                .await
+        })
+    }
+}
+
+/// A page after the end would stay open: nothing comes that closes it.
+#[tokio::test]
+async fn nobody_is_paged_for_what_ended_a_moment_ago() {
+    for_each_engine(|ground| async move {
+        let opened = ground.open().await;
+        let tapped = opened.store.tapped(Arc::new(EndsInBetween(opened.store.clone())));
+        let world = World::new(&ground).await;
+        let server = world.server_with(Instead { store: Some(tapped), ..Instead::default() }).await;
+        server.post(&Problem::down().firing()).await;
+        server.app.intake.take_batch().await.unwrap();
+        world.clock.advance(300_000);
+        assert_eq!(pager::sweep(&server.app.desk()).await.unwrap(), 0);
+        server.app.outbox.deliver_due().await.unwrap();
+        assert_eq!(world.pagerduty.attempts(), 0);
+        server.stop().await;
     })
     .await;
 }

@@ -176,3 +176,24 @@ async fn two_intakes_take_turns() {
     })
     .await;
 }
+
+/// Each may have megabytes, and all of them are held at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_are_read_a_few_at_a_time_and_one_in_any_case() {
+    for_each_engine(|ground| async move {
+        let store = ground.store().await;
+        let body = "x".repeat(7 * 1024 * 1024);
+        let mut ids = Vec::new();
+        for body in ["small", &body, &body, &body, &body, "small"] {
+            ids.push(store.keep_delivery(delivery(body)).await.unwrap());
+        }
+        let read = async || -> Vec<_> {
+            let rows = store.waiting_deliveries(64).await.unwrap();
+            rows.into_iter().map(|row| row.id).collect()
+        };
+        assert_eq!(read().await, ids[..4]);
+        ground.sql(format!("update delivery set state = 'taken' where id <= '{}'", ids[3])).await;
+        assert_eq!(read().await, ids[4..]);
+    })
+    .await;
+}

@@ -199,11 +199,11 @@ async fn a_lease_runs_out_is_renewed_or_is_given_back() {
         };
         // A lease that ended before it began stands for one that ran out.
         assert_eq!(claim("a", -1_000).await, [lease("a", 1)]);
-        assert_eq!(store.renew_leases("a", now(), 60_000).await.unwrap(), 0);
+        assert_eq!(store.renew_leases("a", vec![opening.id], now(), 60_000).await.unwrap(), 0);
         assert_eq!(claim("b", 60_000).await, [lease("b", 2)]);
         assert_eq!(claim("c", 60_000).await, []);
-        assert_eq!(store.renew_leases("b", now(), 3_600_000).await.unwrap(), 1);
-        assert_eq!(store.renew_leases("a", now(), 60_000).await.unwrap(), 0);
+        assert_eq!(store.renew_leases("b", vec![opening.id], now(), 3_600_000).await.unwrap(), 1);
+        assert_eq!(store.renew_leases("a", vec![opening.id], now(), 60_000).await.unwrap(), 0);
         let until = format!(
             "select 1 from incident where lease_until_ms between {} and {}",
             now() + 3_500_000,
@@ -215,6 +215,21 @@ async fn a_lease_runs_out_is_renewed_or_is_given_back() {
         assert_eq!(claim("c", 60_000).await, []);
         store.release(lease("b", 2)).await.unwrap();
         assert_eq!(claim("c", 60_000).await, [lease("c", 3)]);
+    })
+    .await;
+}
+
+/// A claim may stand of which its owner never heard: nobody works on it, so somebody else has to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_its_owner_does_not_know_of_is_not_renewed() {
+    for_each_engine(|ground| async move {
+        let store = ground.store().await;
+        let (known, _) = (claimed(&store, "a").await, claimed(&store, "b").await);
+        let in_hand = vec![known.incident_id];
+        store.renew_leases("worker", in_hand, now(), 3_600_000).await.unwrap();
+        let renewed =
+            format!("select id from incident where lease_until_ms > {}", now() + 3_000_000);
+        assert_eq!(ground.sql(renewed).await, [[known.incident_id.to_string()]]);
     })
     .await;
 }
@@ -233,7 +248,8 @@ async fn renewal_does_not_wait_for_a_row_that_is_locked() {
             .execute(&mut other)
             .await
             .unwrap();
-        assert_eq!(store.renew_leases("worker", now(), 3_600_000).await.unwrap(), 2);
+        let both = vec![held.incident_id, free.incident_id];
+        assert_eq!(store.renew_leases("worker", both, now(), 3_600_000).await.unwrap(), 2);
         let renewed =
             format!("select id from incident where lease_until_ms > {}", now() + 3_000_000);
         assert_eq!(ground.sql(renewed).await, [[free.incident_id.to_string()]]);

@@ -299,3 +299,25 @@ async fn a_replica_that_starts_frees_nothing_of_the_others() {
     })
     .await;
 }
+
+/// PagerDuty would otherwise never be told of the end of what it may have opened.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_up_in_doubt_counts_as_sent_before() {
+    for_each_engine(|ground| async move {
+        let store = ground.store().await;
+        let id = Some(IncidentId::new());
+        let first = announce(&store, id, "one").await;
+        let second = announce(&store, id, "two").await;
+        expand(&store, &["pagerduty"]).await;
+        claim(&store, 2_000).await;
+        let (error, maybe_sent) = ("no answer".into(), MaybeSent::Yes);
+        let lost = Attempted::Again { next_at_ms: 3_000, error, maybe_sent };
+        store.attempted(first.id, "pagerduty", lost).await.unwrap();
+        claim(&store, 3_000).await;
+        let gave_up = Attempted::GaveUp { error: "503".into() };
+        store.attempted(first.id, "pagerduty", gave_up).await.unwrap();
+        let wanted = Due { sent_before: SentBefore::Yes, ..due(&second, "pagerduty", 0) };
+        assert_eq!(claim(&store, 3_000).await, [wanted]);
+    })
+    .await;
+}

@@ -190,3 +190,35 @@ async fn a_runbook_acts_on_the_target_of_its_own_alert_and_what_joined_is_not_ta
     })
     .await;
 }
+
+/// What joined once is told late, after the end: it is not over because the first one is.
+#[tokio::test]
+async fn a_late_alert_of_a_kind_that_joined_is_looked_at_and_people_hear_of_it() {
+    for_each_engine(|ground| async move {
+        let world = world(&ground, vec![by(&["namespace"])]).await;
+        world.break_service("web");
+        world.break_service("worker");
+        let first = of_namespace("ServiceDown", "worker", "shop");
+        let joined = of_namespace("ServiceDown", "web", "shop");
+        first.in_prometheus(&world);
+        joined.in_prometheus(&world);
+        let server = world.server().await;
+        server.post(&first.firing()).await;
+        server.post(&joined.firing()).await;
+        server.settle(20).await;
+        server.post(&first.resolved()).await;
+        server.post(&joined.resolved()).await;
+        server.settle(0).await;
+        let case = server.only_case().await;
+        assert_eq!((case.state(), case.round), (State::Resolved, 1));
+        assert_eq!(world.pagerduty.opened(), 1);
+
+        server.post(&joined.with("pod", "b").firing()).await;
+        server.settle(20).await;
+        let case = server.only_case().await;
+        assert_eq!((case.state(), case.round), (State::Escalated, 2), "{:?}", case.end);
+        assert_eq!(world.pagerduty.opened(), 2);
+        server.stop().await;
+    })
+    .await;
+}
