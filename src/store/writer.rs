@@ -187,15 +187,14 @@ async fn commit(
     let mut finished = Vec::new();
     let mut worked = Duration::ZERO;
     let result = async {
-        let mut opening = "savepoint job";
+        let mut bounds = &ALONE;
         let mut refused = BTreeMap::new();
-        if acks.is_empty() {
-            opening = "begin immediate; savepoint job";
-        } else {
+        if !acks.is_empty() {
+            bounds = &AMONG_OTHERS;
             refused = begin(connection, &acks).await?;
         }
         let began = Instant::now();
-        let ran = run_jobs(connection, opening, job, queues, &mut finished).await;
+        let ran = run_jobs(connection, bounds, job, queues, &mut finished).await;
         worked = began.elapsed();
         ran?;
         crash::at(Point::BeforeStored);
@@ -250,15 +249,39 @@ async fn begin(
     Ok(refused)
 }
 
-/// Runs jobs until none is left, time is up, or acknowledgements wait. The first begins with
-/// `opening`. A job that is taken up is answered, whatever happens to the transaction.
+/// What comes before a job, and after one that is followed by another.
+struct Bounds {
+    opening: Opening,
+    after_success: Opening,
+    after_failure: Opening,
+    undo: &'static str,
+}
+
+/// The first job of a transaction needs no savepoint: nothing is lost with it.
+const ALONE: Bounds = Bounds {
+    opening: "begin immediate",
+    after_success: "savepoint job",
+    after_failure: "rollback; begin immediate; savepoint job",
+    undo: "rollback; begin immediate",
+};
+
+const AMONG_OTHERS: Bounds = Bounds {
+    opening: "savepoint job",
+    after_success: "release job; savepoint job",
+    after_failure: "rollback to job; release job; savepoint job",
+    undo: "rollback to job",
+};
+
+/// Runs jobs until none is left, time is up, or acknowledgements wait. A job that is taken up is
+/// answered, whatever happens to the transaction.
 async fn run_jobs(
     connection: &mut SqliteConnection,
-    mut opening: Opening,
+    mut bounds: &Bounds,
     first: Option<Box<dyn Job>>,
     queues: &mut Queues,
     finished: &mut Vec<Answer>,
 ) -> Result<(), Error> {
+    let mut opening = bounds.opening;
     let began = Instant::now();
     let mut next = first;
     while let Some(job) = next {
@@ -272,18 +295,15 @@ async fn run_jobs(
             // Its caller is told by the loss of the channel; everybody else's writes go on.
             Err(_) => false,
         };
-        // After an opening that failed there is no savepoint, so that this fails, too.
-        opening = if worked {
-            "release job; savepoint job"
-        } else {
-            "rollback to job; release job; savepoint job"
-        };
+        // After an opening that failed there is nothing to undo, so that this fails, too.
+        opening = if worked { bounds.after_success } else { bounds.after_failure };
         let time_is_up = !queues.acks.is_empty() || began.elapsed() >= JOBS_WITHIN;
         next = if time_is_up { None } else { queues.jobs.try_recv().ok() };
         if next.is_none() && !worked {
             // The commit takes what lies below an open savepoint, too.
-            connection.execute("rollback to job").await?;
+            connection.execute(bounds.undo).await?;
         }
+        bounds = &AMONG_OTHERS;
     }
     Ok(())
 }
