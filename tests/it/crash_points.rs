@@ -129,22 +129,24 @@ async fn dies_once(ground: Arc<Ground>, point: Point) {
     story.tell(&mut first, &ground).await;
     let ended = first.ended().await;
     assert!(!ended.success(), "{at}: {ended:?}");
-    // What the clock brings may come while the change is on its way: then nobody can know its outcome.
-    let mut on_its_way = false;
     if point != Point::BeforeMigrate {
         time_passes(&ground).await;
-        let intended = "select id from action where state = 'intended'";
-        on_its_way = !ground.sql(intended).await.is_empty();
     }
     let mut second = story.start(&ground, "none");
     story.tell(&mut second, &ground).await;
     second.settled(&ground).await;
+    eventually("a checkpoint leaves the machine", async || {
+        let lines = std::fs::read_to_string(story.checkpoints()).map_err(|why| why.to_string())?;
+        if lines.ends_with('\n') { Ok(()) } else { Err(format!("{at}: {lines:?}")) }
+    })
+    .await;
     second.kill().await;
 
     let restarts = story.world.restarts("worker");
-    assert!(restarts == 1 || (on_its_way && restarts == 0), "{at}: {restarts} restarts");
     let rows = ground.sql("select state, decided_by from action").await;
-    assert_eq!(rows, [[if on_its_way { "unknown" } else { "done" }, "kim"]], "{at}");
+    // What the clock brings may come while the change is on its way: then nobody can know its outcome.
+    let unknown = rows == [["unknown", "kim"]] && restarts <= 1;
+    assert!(unknown || (rows == [["done", "kim"]] && restarts == 1), "{at}: {rows:?}, {restarts}");
     let rows = ground.sql("select state from incident").await;
     assert_eq!(rows, [[if restarts == 1 { "resolved" } else { "escalated" }]], "{at}");
     let rows = ground.sql("select value from switch where name = 'halt'").await;
@@ -157,8 +159,6 @@ async fn dies_once(ground: Arc<Ground>, point: Point) {
     let waiting = "select count(*) from message_delivery
                    where state in ('waiting', 'held', 'sending', 'failed')";
     assert_eq!(ground.sql(waiting).await, [["0"]], "{at}: a message was lost");
-    let lines = std::fs::read_to_string(story.checkpoints()).unwrap();
-    assert!(lines.lines().count() > 0, "{at}: no checkpoint left the machine");
 }
 
 /// How often somebody was paged for this incident.
@@ -255,7 +255,11 @@ impl Story {
         })
         .await;
         let Some(action) = asked else { return };
-        self.halt_and_go_on(&url).await;
+        // A halt would take back what is approved by now.
+        if action[1] == "awaiting" {
+            self.halt(&url).await;
+        }
+        self.go_on(&url).await;
         ground.sql("update incident set page_due_at_ms = 0 where page_due_at_ms is not null").await;
         eventually("somebody is paged", async || {
             let rows = "select id from incident where page_due_at_ms is not null";
@@ -277,11 +281,15 @@ impl Story {
         .await;
     }
 
-    async fn halt_and_go_on(&self, url: &str) {
+    async fn halt(&self, url: &str) {
         let halt = format!("{url}/api/v1/halt");
         let reason = json!({ "reason": "a drill" });
-        let _ = client().post(&halt).bearer_auth(&self.token).json(&reason).send().await;
-        let _ = client().delete(&halt).bearer_auth(&self.token).send().await;
+        let _ = client().post(halt).bearer_auth(&self.token).json(&reason).send().await;
+    }
+
+    async fn go_on(&self, url: &str) {
+        let halt = format!("{url}/api/v1/halt");
+        let _ = client().delete(halt).bearer_auth(&self.token).send().await;
     }
 }
 
