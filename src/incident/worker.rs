@@ -185,7 +185,8 @@ impl Worker {
         }
     }
 
-    /// Renews every lease that somebody here works under. From the second failure in a row on its steps are dropped.
+    /// Renews every lease that somebody here works under. From the second failure in a row on its steps
+    /// are dropped.
     pub async fn renew(&self) {
         let (desk, every) = (self.desks.current(), self.renew_every());
         // Within the time that is left for a renewal, whatever the database does.
