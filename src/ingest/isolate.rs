@@ -5,11 +5,13 @@
 //! aside because the database was away; the order of what can be taken in changed.
 
 use super::queue::{Intake, Part, Read, arrivals, beat, take_alerts};
+use super::reconcile::Watchdog;
 use super::{Malformed, Parsed, SET_ASIDE, count};
 use crate::model::alert::{Alert, Severity};
 use crate::model::call::sha256_hex;
 use crate::model::ids::{DeliveryId, MessageId};
 use crate::model::message::{Event, Link, Message, Urgency};
+use crate::store::db::Conn;
 use crate::store::step::Announcement;
 use crate::store::{Error, deliveries, outbox};
 use std::collections::HashMap;
@@ -168,13 +170,7 @@ impl Intake {
         let (scope, read) = (scope.to_owned(), Arc::clone(read));
         let (now_ms, watchdog) = (self.clock.now_ms(), self.watchdog.clone());
         let taken = self.store.write(move |conn| {
-            Box::pin(async move {
-                let ours = deliveries::take(conn, &[read.id], now_ms).await?;
-                if let (false, Ok(parsed)) = (ours.is_empty(), &read.parsed) {
-                    beat(conn, &watchdog, &scope, parsed, now_ms).await?;
-                }
-                Ok(ours.len())
-            })
+            Box::pin(async move { take_row(conn, &watchdog, &scope, &read, now_ms).await })
         });
         taken.await
     }
@@ -205,11 +201,7 @@ impl Intake {
         self.store
             .write(move |conn| {
                 Box::pin(async move {
-                    // What was taken by somebody else meanwhile has had its beats counted.
-                    let ours = deliveries::take(conn, &[id], now_ms).await?;
-                    if let (false, Ok(parsed)) = (ours.is_empty(), &read.parsed) {
-                        beat(conn, &watchdog, &scope, parsed, now_ms).await?;
-                    }
+                    take_row(conn, &watchdog, &scope, &read, now_ms).await?;
                     deliveries::mark_malformed(conn, id, &problem).await?;
                     outbox::queue(conn, &announcement).await
                 })
@@ -248,4 +240,20 @@ impl Intake {
         let transition = format!("set_aside:{what}:{}", now_ms / 3_600_000);
         Announcement { transition, message }
     }
+}
+
+/// Marks a delivery as taken and counts its beats; what somebody else took meanwhile has had them
+/// counted. Returns how many deliveries that were.
+async fn take_row(
+    conn: &mut Conn<'_>,
+    watchdog: &Watchdog,
+    scope: &str,
+    read: &Read,
+    now_ms: i64,
+) -> Result<usize, Error> {
+    let ours = deliveries::take(conn, &[read.id], now_ms).await?;
+    if let (false, Ok(parsed)) = (ours.is_empty(), &read.parsed) {
+        beat(conn, watchdog, scope, parsed, now_ms).await?;
+    }
+    Ok(ours.len())
 }

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 /// One request looks at so many alerts where no index leads to those that it asks for.
 const AMONG: i64 = 20_000;
 
-/// Newest first. `next_before` says that older ones were not looked at. `label` may stand several times, each as NAME=VALUE.
+/// Newest first. `next_before` says that older ones were not looked at. `label` may stand several times,
+/// each as NAME=VALUE.
 pub async fn list(State(web): State<Web>, _: Visitor, uri: Uri) -> Result<Json<Value>, Error> {
     let query = forms::of_uri(&uri)?;
     let mut labels = Vec::new();
